@@ -140,9 +140,7 @@ def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
         for kind, array in (("images", values + 60 * labels), ("labels", labels)):
             (folder / "data" / kind).mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "data" / kind / f"{number}.nii.gz")
-    words = (
-        "--labelled 2 --test 2 --seeds 0 --pretrain-epochs 1 --steps 2 --batch 2 --image-size 8 12 8 --patch-size 4"
-    )
+    words = "--labelled 2 --test 2 --seeds 0 --pretrain-epochs 1 --steps 2 --batch 2 --image-size 8 12 8 --patch-size 4"
     yield [str(folder / "data"), *words.split(), "--model", smoke.MODEL, "--out", str(out), "--smoke"]
 
 

@@ -50,7 +50,7 @@ def test_samples_are_decoded_cut_and_laid_out_alike_every_time(kind, samples):
     source = open_source(samples[kind], None)
     modality, sheet = source.modality, inspect(source, max_side=64)[0]
     assert (sheet.num_good, sheet.word, len(sheet.min_size)) == (12, modality.word, len(modality.sizes))
-    patch = None if modality.parts else 4  # of several parts, each has its own, from the start
+    patch = None if modality.parts or modality.placed else 4  # otherwise said by the modality, from the start
     size = modality.full_size(modality.choices(sheet, patch, small=True)["image_size"].value)
     assert len(size) == len(modality.axes)
     decoded = modality.decode(source.raw(0), 64)

@@ -10,9 +10,10 @@ from unmask.masking.mask import hide_top
 from unmask.methods.mae import MAE
 from unmask.methods.targets.mix import Mix
 from unmask.planning.measure import flops_of
-from unmask.registry import build, names
+from unmask.registry import build, find, names
 
-TARGETS = [*names("target"), "frequency(mode='laplacian')", "frequency(mode='fft')", "pixels(scales=(1, 2))"]
+TARGETS = [name for name in names("target") if not getattr(find("target", name), "only", "")]
+TARGETS += ["frequency(mode='laplacian')", "frequency(mode='fft')", "pixels(scales=(1, 2))"]
 TARGETS += ["mix(a=features, b=hog)"]
 
 

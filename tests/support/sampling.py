@@ -80,10 +80,22 @@ def write_joint(path: Path, label: int, number: int) -> Path:
     return path
 
 
+def write_cloud(path: Path, label: int, number: int) -> Path:
+    """The surface of a ball, or of a stick."""
+    chance = np.random.default_rng([label, number])
+    points = chance.standard_normal((150 + 10 * number, 3))
+    points *= (1, 1, 1 - 0.8 * label) / np.linalg.norm(points, axis=1, keepdims=True)
+    path = path.with_suffix(".ply")
+    head = ["ply", "format ascii 1.0", f"element vertex {len(points)}", *(f"property float {a}" for a in "xyz")]
+    rows = [" ".join(f"{value:.5f}" for value in point) for point in points]
+    path.write_text("\n".join([*head, "end_header", *rows, ""]))
+    return path
+
+
 WRITERS = {"image": write_image, "video": write_clip, "audio": write_recording, "volume": write_volume}
-WRITERS |= {"signal": write_signal, "bands": write_scene, "multimodal": write_joint}
+WRITERS |= {"signal": write_signal, "bands": write_scene, "multimodal": write_joint, "points": write_cloud}
 BROKEN = {"image": "broken.png", "video": "broken.mp4", "audio": "broken.wav", "volume": "broken.nii.gz"}
-BROKEN |= {"bands": "broken.tif"}
+BROKEN |= {"bands": "broken.tif", "points": "broken.ply"}
 NAMED = ("signal",)  # told by their names too
 
 

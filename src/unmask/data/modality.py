@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Generator, Tensor
 
 from unmask import registry
@@ -24,6 +24,7 @@ from unmask.errors import UserError, many
 from unmask.masking.grid import Part
 
 IMAGE = "image"  # the modality of what says nothing
+Sample, Cover = Float[Tensor, "c *size"], Bool[Tensor, "*size"]  # what a model sees; True in some places of it
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Modality(ABC):
     """Parts in `modalities/`; their options are written in their text, `audio(rate=16000)`."""
 
     word: ClassVar[str] = "image"  # one sample, for people; the plural adds an s
-    axes: ClassVar[tuple[str, ...]] = ("height", "width")  # of what a model sees
+    axes: tuple[str, ...] = ("height", "width")  # of what a model sees
     sizes: ClassVar[tuple[str, ...]] = ("height", "width")  # what the size of a file's sample says, in this order
     colour: ClassVar[bool] = False  # one and three channels can stand for each other: grey and RGB
     gaps: ClassVar[bool] = False  # what a model sees may hold NaN, where there is no value
@@ -110,6 +111,10 @@ class Modality(ABC):
     )
     divides: ClassVar[bool] = False  # files may have `pieces`
     labelled: ClassVar[str] = ""  # what a map of labels has labels of, "pixel" or "voxel"; "": there are no maps
+    placed: bool = False  # its units have places of their own, which differ from sample to sample: see Grid.places
+    pictured: ClassVar[bool] = False  # drawn as a picture of its own (`drawn`), not as values laid out (`flat`)
+    keys: ClassVar[tuple[str, ...]] = ()  # names of arrays of samples in one .npz file
+    array_axes: ClassVar[tuple[int, ...]] = ()  # that such an array may have, the first of which is the sample
     written: ClassVar[str] = ""  # what `write` makes of a sample, for people
     planes: int = 0  # channels at the end of a view that hold one value each, told of the sample as a whole
     text: str  # as `build` was given it, so that it can be built again
@@ -118,7 +123,7 @@ class Modality(ABC):
     @property
     def for_encoder(self) -> dict[str, Any]:
         """What `create_encoder` is told of the inputs."""
-        return {"modality": self.text, "gaps": self.gaps, "parts": self.parts}
+        return {"modality": self.text, "gaps": self.gaps, "parts": self.parts, "placed": self.placed}
 
     @classmethod
     @abstractmethod
@@ -230,9 +235,17 @@ class Modality(ABC):
         """What a model sees laid out as an image, values unchanged: frames side by side, slices ..."""
         return x
 
+    def drawn(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "k p q"]:
+        """A picture of what a model sees; if it is `pictured`, 0..255, without the parts that are NaN."""
+        return self.flat(self.as_drawn(x))
+
+    def distance(self, x: Sample, rebuilt: Sample, hidden: Cover) -> str:
+        """How far hidden parts were rebuilt from the truth, in words; of what is `pictured`."""
+        return ""
+
     def shown(self, content: Any, view: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "k p q"]:
         """How one sample is shown among others, in lists and galleries: by what a model sees of it."""
-        return self.flat(view)
+        return self.drawn(view)
 
     def legend(self, channels: int) -> str:
         """What of a sample pictures show, as a sentence without its full stop; "" where they show all of it."""
@@ -248,6 +261,11 @@ class Modality(ABC):
 
     def write(self, x: Shaped[Tensor, "c *size"], path: Path) -> Path | None:
         """Writes what a model sees, or has rebuilt, as a file to be played; None where a picture says it all. path:
+        without an ending."""
+        return None
+
+    def animate(self, x: Sample, rebuilt: Sample, hidden: Cover, path: Path) -> Path | None:
+        """Writes input, visible and rebuilt side by side as one moving picture; None where a still says it all. path:
         without an ending."""
         return None
 

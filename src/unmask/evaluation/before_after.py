@@ -52,7 +52,9 @@ class Comparison:
         for start in range(0, count, batch):
             part = chosen[start : start + batch]
             x = torch.stack([self.view(self.samples.image(i)).float() for i in part]).to(self.device)
-            mask = model.mask.steady(len(x), model.encoder.grid, self.device, chance, model.with_gaps(x, Context()))
+            mask = model.mask.steady(
+                len(x), model.encoder.grid_of(x), self.device, chance, model.with_gaps(x, Context())
+            )
             total += float(model({"views": [x], "mask": mask})["loss"]) * len(part)
             if start == 0:
                 titles = [Path(self.samples.names[i]).name for i in part[:SHOWN]]

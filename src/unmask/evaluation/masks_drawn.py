@@ -5,10 +5,10 @@ from itertools import product
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from torch import Generator, Tensor
 
-from unmask.data.modality import IMAGE, make_modality
+from unmask.data.modality import IMAGE, Modality, make_modality
 from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Context, Mask, Sampler, as_bool
@@ -17,7 +17,7 @@ from unmask.models.encoder import Encoder
 from unmask.models.state import load_strictly
 from unmask.registry import build, parse
 from unmask.report.panel import Row
-from unmask.report.reconstruction import GREY, displayed, value_range
+from unmask.report.reconstruction import GREY, picture
 from unmask.training.objective import Objective
 from unmask.weights.frozen_teacher import FrozenTeacher
 
@@ -71,7 +71,7 @@ class MaskMaker:
         told = Context(progress=self.progress) if self.guide is None else self.guide(x, self.progress)
         if self.gaps:
             told["empty"] = self.grid.cut(x.isnan()).all(dim=2)
-        return sampler(len(x), self.grid, x.device, generator, context=told)
+        return sampler(len(x), self.grid.of(x), x.device, generator, context=told)
 
     def hidden_pixels(self, mask: Mask) -> Shaped[Tensor, "b *size"]:
         """True where a pixel belongs to a hidden unit."""
@@ -110,17 +110,25 @@ def mask_rows(
     """Each sample beside what each mask leaves of it, and a note for all."""
     rows, shares, kind = [], {}, make_modality(modality)
     for place, (name, image) in enumerate(zip(names, images)):
-        drawn = kind.as_drawn(image.cpu())
-        shown = displayed(kind.flat(drawn), *value_range(drawn))
+        shown = picture(kind, image.cpu(), image.cpu())
         columns = {"input": shown}
         for text, maker in makers.items():
             mask = maker(image[None], Generator().manual_seed(seed + place))
             hidden = maker.hidden_pixels(mask)[0].cpu()
-            hidden = kind.flat(hidden.expand(len(image), *hidden.shape))[0].numpy()
-            height, width = hidden.shape
-            columns[text] = shown.copy()
-            columns[text][:height, :width] = np.where(hidden[..., None], GREY, shown[:height, :width])
+            columns[text] = without(kind, image.cpu(), hidden, shown)
             shares[text] = mask.hidden.shape[1] / maker.grid.num_units
         rows.append(Row(name, columns))
     rounded = ", ".join(f"{share:.0%}" for share in shares.values())
-    return rows, f"grey: hidden patches ({rounded})"
+    return rows, f"hidden patches left out ({rounded})" if kind.pictured else f"grey: hidden patches ({rounded})"
+
+
+def without(
+    modality: Modality, image: Shaped[Tensor, "c *size"], hidden: Bool[Tensor, "*size"], shown: np.ndarray
+) -> np.ndarray:
+    """What a mask leaves of a sample that is drawn as `shown`."""
+    if modality.pictured:
+        return picture(modality, image.masked_fill(hidden, torch.nan), image)
+    hidden_flat = modality.flat(hidden.expand(len(image), *hidden.shape))[0].numpy()
+    (height, width), drawing = hidden_flat.shape, shown.copy()
+    drawing[:height, :width] = np.where(hidden_flat[..., None], GREY, shown[:height, :width])
+    return drawing

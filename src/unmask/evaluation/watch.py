@@ -111,7 +111,8 @@ class Watch:
         folder = self.out / FILM
         if not (folder / "input.png").exists():
             strip(x, x, folder / "input.png", self.modality.text)
-            masked = torch.where(hidden_pixels(model, mask)[:, None], x.amin() + 0.62 * (x.amax() - x.amin()), x)
+            grey = torch.nan if self.modality.pictured else x.amin() + 0.62 * (x.amax() - x.amin())
+            masked = torch.where(hidden_pixels(model, mask)[:, None], grey, x)
             strip(masked, x, folder / "masked.png", self.modality.text)
         film_frame(model, x, mask, folder / f"{step:08d}.png")
 
@@ -120,7 +121,7 @@ class Watch:
         x = self.images.to(self.device)
         if self.mask is None:  # drawn once, by chance alone, so that every frame and every resumed run has the same
             told = model.with_gaps(x, Context())
-            steady: Mask = model.mask.steady(len(x), model.encoder.grid, self.device, self._chance(), told)
+            steady: Mask = model.mask.steady(len(x), model.encoder.grid_of(x), self.device, self._chance(), told)
             self.mask = steady
         return x, self.mask
 

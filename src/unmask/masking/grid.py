@@ -7,7 +7,7 @@ pixels, frames or voxels.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
 import torch
@@ -22,6 +22,9 @@ class Grid:
     shape: tuple[int, ...]  # units along each axis
     unit: tuple[int, ...]  # size of one unit along each axis, in input samples
     parts: tuple["Part", ...] = ()  # of a row of units of several kinds, such as those of an image and of its depth
+    space: int = field(default=0, compare=False)  # axes of the units' own places, which differ from sample to sample,
+    # where they have such: the first channels of the first value of a unit
+    places: Float[Tensor, "b n space"] | None = field(default=None, compare=False, repr=False)  # of some samples
 
     def __post_init__(self):
         if len(self.shape) != len(self.unit) or min(*self.shape, *self.unit) < 1:
@@ -51,7 +54,14 @@ class Grid:
             above = (-(-max(side, 1) // unit) * unit for side, unit in zip(size, self.unit))
             near = " and ".join(dict.fromkeys((_text(below), _text(above))))
             raise UserError(f"{_text(size)} is no whole number of units of {_text(self.unit)}; the nearest: {near}")
-        return Grid(tuple(side // unit for side, unit in zip(size, self.unit)), self.unit)
+        return replace(self, shape=tuple(side // unit for side, unit in zip(size, self.unit)), places=None)
+
+    def of(self, x: Shaped[Tensor, "b c *size"]) -> "Grid":
+        """The same grid with the places of these samples, where units have places of their own."""
+        if not self.space:
+            return self
+        first = x[(slice(None), slice(self.space), *(slice(None, None, side) for side in self.unit))]
+        return replace(self, places=first.flatten(2).transpose(1, 2).float())
 
     @property
     def spans(self) -> list[tuple[int, int]]:
@@ -73,6 +83,10 @@ class Grid:
         x = x.reshape(b, c, *(n for pair in zip(self.shape, self.unit) for n in pair))
         grid_axes, unit_axes = range(2, 2 + 2 * k, 2), range(3, 3 + 2 * k, 2)
         return x.permute(0, *grid_axes, *unit_axes, 1).reshape(b, self.num_units, -1)  # b c h p w q -> b (h w) (p q c)
+
+    def only(self, x: Shaped[Tensor, "b c n"], index: Int[Tensor, "b m"]) -> Shaped[Tensor, "b c k"]:
+        """An input of some of its units, in the order of `index`; of one axis."""
+        return replace(self, shape=(index.shape[1],), places=None).join(take(self.cut(x), index))
 
     def join(self, units: Shaped[Tensor, "b n p"]) -> Shaped[Tensor, "b c *size"]:
         """Undoes `cut`."""
@@ -96,7 +110,7 @@ class Grid:
 
     def finer(self, side: int) -> "Grid":
         """The grid of the cells of all units, `side` along each axis of a unit; they must go evenly into it."""
-        return Grid(tuple(n * side for n in self.shape), tuple(n // side for n in self.unit))
+        return replace(self, shape=tuple(n * side for n in self.shape), unit=tuple(n // side for n in self.unit))
 
     def cells(self, index: Int[Tensor, "b m"], side: int) -> Int[Tensor, "b k"]:
         """Where the cells of units lie in `finer(side)`: the units in the order of `index`, cells in reading order."""

@@ -59,6 +59,7 @@ class Sampler(nn.Module, ABC):
 
     needs: frozenset[str] = frozenset()  # names of `Context`; "errors" where it learns from those of hidden units
     covers = True  # visible and hidden units together are all units; they are disjoint always
+    placed = False  # masks units that have places of their own: it needs no rows and columns
     scattered = False  # scores are independent, so that any subset of their order is a fair mask too
     settled = False  # without chance: equal masks whenever it is told the same
     of: str | None = None  # the weights of the teacher that it needs; None: the method's own
@@ -186,6 +187,10 @@ class Sampler(nn.Module, ABC):
 
     def require_grid(self, grid: Grid) -> None:
         """Raises UserError for a grid of which nothing stays visible at some ratio, or that cannot be masked."""
+        if grid.space and not self.placed:
+            raise UserError(
+                f"the mask {self.name} hides by rows and columns, and clouds of points have none: use random"
+            )
         places, most = self.places(grid), max(self.ratios)
         if places > 1 and _num_visible(places, most) < 1:
             allowed = math.floor(1000 * (1 - 1 / places)) / 1000
@@ -194,7 +199,7 @@ class Sampler(nn.Module, ABC):
                 f" {allowed:g}; a smaller --patch-size or a larger --image-size makes more patches"
             )
         num_hidden(places, most)
-        if not self.needs:
+        if not self.needs and not grid.space:
             self(1, grid, "cpu", Generator())
 
     def several(

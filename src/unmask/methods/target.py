@@ -20,6 +20,7 @@ class Target(nn.Module, ABC):
     per_pixel = True  # a unit's values are its pixels, so that their mean means something
     drawable = True  # predictions can be turned into pixels
     undrawn = ""  # where they cannot: what they are, "it predicts ..."
+    only = ""  # what alone it is for, for people, where that is not any grid of pixels
     raw = False  # takes raw samples instead of normalised ones, as encoders do
     ids: int | None = None  # whole numbers per unit, if they are what is wanted and `dim` scores of them predicted
     loss_words: str | None = None  # what reports call its loss, where it defines `compare`

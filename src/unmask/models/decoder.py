@@ -21,6 +21,7 @@ from unmask.errors import UserError, require_whole
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import Mask, Noise, Rows
 from unmask.models.encoder import Tokens
+from unmask.models.layers.point_embed import PlaceEmbed
 from unmask.models.layers.position import sincos
 from unmask.models.layers.weight_init import initialize
 from unmask.models.sizes import require_buildable
@@ -42,6 +43,7 @@ class Decoder(nn.Module, ABC):
     layers: int = 1  # number of encoder layers it reads; with more than one, `forward` gets a list, the deepest last
     filled: bool = False  # takes tokens of all units, hidden ones too
     fuses: bool = False  # reads all stages of a hierarchical encoder, by `Encoder.fused`
+    placed: bool = False  # takes units that have places of their own
     whole: bool = False  # puts all units back on the grid, so that a mask must not leave any out
     grid: Grid  # that it was built for; inputs may have others
     stored: bool = False  # its position table came with the weights and fits its own grid only
@@ -53,15 +55,25 @@ class Decoder(nn.Module, ABC):
         own."""
 
     def keep_positions(self, grid: Grid, dim: int, stored: bool = False) -> None:
-        """Builds `position` and records the grid that it is for."""
+        """Builds `position`, or what makes it of the units' own places, and records the grid that it is for."""
         self.grid, self.stored = grid, stored
+        if grid.space:
+            if not self.placed or stored:
+                raise UserError("clouds of points have no grid: use the decoder full, partial or cross")
+            self.place = PlaceEmbed(dim)
+            return
         table = sincos(grid, dim)
         table = nn.functional.pad(table, (0, 0, 1, 0)) if stored else table
         self.register_buffer("position", table, persistent=stored)
         self._tables: dict[Any, Tensor] = {}
 
-    def position_of(self, grid: Grid | None) -> Float[Tensor, "n d"]:
-        """The position table for a grid, computed once. Raises UserError where a stored table is for another grid."""
+    def position_of(self, grid: Grid | None) -> Float[Tensor, "*b n d"]:
+        """The position table for a grid, computed once, or of each sample's units, where they have places of their own.
+        Raises UserError where a stored table is for another grid."""
+        if self.grid.space:
+            if grid is None or grid.places is None:
+                raise ValueError("positions of units at places of their own need the grid of these samples")
+            return self.place(grid.places)
         if grid is None or grid.shape == self.grid.shape:
             return self.position
         self.require_grid(grid)
@@ -82,6 +94,7 @@ class Decoder(nn.Module, ABC):
 
 
 class SelfAttention(Decoder):
+    placed = True
     last_block: type[Block] | None = None  # replaces the last block, unless it is already lean
 
     def __init__(
@@ -127,7 +140,7 @@ class SelfAttention(Decoder):
             visible, hidden = take(units, mask.visible), take(units, mask.hidden)
         else:
             visible, hidden = units, self.mask_token
-        visible, hidden = visible + position[mask.visible], hidden + position[mask.hidden]
+        visible, hidden = visible + rows_at(position, mask.visible), hidden + rows_at(position, mask.hidden)
         return prefix, visible, hidden.to(visible.dtype)
 
     def forward(self, tokens: Tokens, mask: Mask, grid: Grid | None = None) -> Float[Tensor, "b h p"]:
@@ -136,6 +149,11 @@ class SelfAttention(Decoder):
         for block in blocks:
             x = block(x)
         return self.predict(self.norm(last(x, mask.hidden.shape[1])))
+
+
+def rows_at(position: Float[Tensor, "*b n d"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m d"]:
+    """Rows of a table for all samples, or of each sample's own."""
+    return position[index] if position.ndim == 2 else take(position, index)
 
 
 class LastBlock(Block):

@@ -87,10 +87,10 @@ class Encoder(nn.Module, ABC):
         return (pixels.nan_to_num(nan=0.0) if self.gaps else pixels).flatten(2)
 
     def grid_of(self, x: Shaped[Tensor, "b c *size"]) -> Grid:
-        """The grid of an input: the encoder's own at its own size, more or fewer of the same units at another. Raises
-        UserError, with the nearest sizes, for a size that is not a whole number of units."""
+        """The grid of an input: the encoder's own at its own size, more or fewer of the same units at another; where
+        they differ, with places of units. UserError, with the nearest sizes, for a size of no whole number of units."""
         size = tuple(int(side) for side in x.shape[2:])
-        return self.grid if size == self.input_size else self.grid.covering(size)
+        return (self.grid if size == self.input_size else self.grid.covering(size)).of(x)
 
     @abstractmethod
     def forward(
@@ -274,25 +274,27 @@ def create_encoder(
     modality: str = "image",  # what the inputs are
     gaps: bool = False,  # as `Encoder.gaps`
     parts: tuple[Part, ...] = (),  # that inputs consist of; see `Grid.parts`
+    placed: bool = False,  # units have places of their own, which differ from sample to sample
 ) -> Encoder:
     """The encoder for a timm model name, `name(depth=6)` with timm options, or a part from outside of the package.
     Raises UserError for an unknown name, or a model that cannot hide units: it says why, and which models can."""
     if (fused := fused_attention()) is not None:
         set_fused_attn(fused)  # for attentions that are built from now on, in decoders and heads too
-    (name, options), shape = registry.parse(model), {"image_size": image_size, "patch_size": patch_size}
-    arguments = {**shape, "channels": channels, "mean": mean, "std": std} | ({"parts": parts} if parts else {})
+    (name, options), special = registry.parse(model), {"parts": parts} if parts else {"placed": True} if placed else {}
+    shape = {"image_size": image_size, "patch_size": patch_size, "channels": channels, "mean": mean, "std": std}
     for option in LOADING & options.keys():
         raise UserError(f"{option} in {name}(...): where weights come from is said with --init, not in a name")
     require_sizes(name, options, image_size or (), patch_size, channels)
     for part in (registry.find("encoder", part) for part in registry.names("encoder")):
         if part.accepts(name):
-            if parts and "parts" not in inspect.signature(part).parameters:
-                raise UserError(f"{name} sees images, these inputs consist of several parts: take a ViT, such as vit_*")
-            encoder = part(name, pretrained=pretrained, **arguments, **options)
+            if special.keys() - inspect.signature(part).parameters.keys():
+                what = "consist of several parts" if parts else "are clouds of points"
+                raise UserError(f"{name} sees images, these inputs {what}: take a ViT, such as vit_*")
+            encoder = part(name, pretrained=pretrained, **shape, **special, **options)
             break
     else:
         if not registry.is_given(name):
             require_model(model)
-        encoder = registry.build("encoder", model, **arguments)
+        encoder = registry.build("encoder", model, **shape, **special)
     encoder.modality, encoder.gaps = modality, gaps
     return encoder

@@ -58,6 +58,7 @@ def same_again(encoder: Encoder, image_size: tuple[int, ...] | None = None, **op
         modality=encoder.modality,
         gaps=encoder.gaps,
         parts=encoder.grid.parts,
+        placed=encoder.grid.space > 0,
     )
 
 

@@ -4,7 +4,7 @@ A model is built from the options as the run will build it, but on torch's meta 
 memory: a ViT-H in 0.2 s. What only the data decides has a stand-in, and nothing is refused because of a stand-in.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -108,6 +108,9 @@ def _refuse_parts(parts: Parts, encoder: Encoder, grid_known: bool, values_known
     """values_known: how many values a unit has. Parts of other packages may refuse a grid that is a stand-in."""
     texts = {"mask": parts.mask, "decoder": parts.decoder, "target": parts.target if values_known else None}
     built = {kind: text for kind, text in texts.items() if text and (grid_known or not _foreign(text))}
+    if parts.target and getattr(find("target", parse(parts.target)[0]), "only", ""):
+        parts = replace(parts, target=None)  # it is built once it is known what the data are
+        built.pop("target", None)
     with torch.device("meta"):
         if parts.target and "target" not in built and not _foreign(parts.target):
             build("target", parts.target, grid=LARGE, channels=encoder.channels, encoder=encoder)

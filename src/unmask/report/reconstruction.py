@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Bool, Float, Shaped
 from PIL import Image
 from torch import Tensor, nn
 
-from unmask.data.modality import make_modality
+from unmask.data.modality import Modality, make_modality
 from unmask.files import write_atomically
 from unmask.masking.mask import Mask, as_bool
 from unmask.report.panel import Row, draw_panel
@@ -27,6 +27,9 @@ def rows(
     """One row per sample of a raw batch, laid out as its modality says; the model must be in eval mode."""
     rebuilt, modality = rebuild(model, x, mask), make_modality(model.encoder.modality)
     hidden, flat = hidden_pixels(model, mask), modality.flat
+    if modality.pictured:
+        samples = zip(x.float(), rebuilt, hidden, titles)
+        return [_pictured(modality, sample, guess, cover, title) for sample, guess, cover, title in samples]
     known = ~x.float().isnan()  # there is nothing to draw where there is no value
     rebuilt, hidden = rebuilt.where(known, torch.nan), hidden & known.all(dim=1)
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
@@ -61,6 +64,26 @@ def from_each_part(model: Rebuilder, x: Shaped[Tensor, "b c *size"]) -> dict[str
     return views
 
 
+def _pictured(
+    modality: Modality,
+    x: Float[Tensor, "c *size"],
+    rebuilt: Float[Tensor, "c *size"],
+    hidden: Bool[Tensor, "*size"],
+    title: str,
+) -> Row:
+    """A row of pictures, each of some parts of a sample; in place of a map of the error there is its mean."""
+    views = {"input": x, "masked": x.masked_fill(hidden, torch.nan)}
+    views |= {"rebuilt": rebuilt.masked_fill(~hidden, torch.nan), "rebuilt + visible": rebuilt}
+    columns = {name: picture(modality, view.cpu(), x) for name, view in views.items()}
+    return Row(title, columns, modality.distance(x, rebuilt, hidden))
+
+
+def picture(modality: Modality, view: Shaped[Tensor, "c *size"], x: Shaped[Tensor, "c *size"]) -> np.ndarray:
+    """A view as it is shown, h w 3 in 0..1; on the brightness scale of `x` where values are laid out."""
+    ends = (0.0, 255.0) if modality.pictured else value_range(modality.as_drawn(x))
+    return displayed(modality.drawn(view), *ends)
+
+
 def rebuild(
     model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, leak: bool = False
 ) -> Shaped[Tensor, "b c *size"]:
@@ -79,14 +102,15 @@ def hidden_pixels(model: Rebuilder, mask: Mask) -> Shaped[Tensor, "b *size"]:
 
 def draw(rows: list[Row], path: Path) -> None:
     """Writes the panel: one row per image, one error scale for all rows."""
+    maps = [row.columns["error"] for row in rows if "error" in row.columns]
     note = "rebuilt: the hidden patches only"
     if any("*" in name for name in rows[0].columns):
         note += (
             ", brightness and contrast estimated from the visible patches around them."
             "  * uses each hidden patch's true mean and deviation, which the model cannot know"
         )
-    note += ".  error: in standard deviations of the data."
-    brightest = max(float(np.quantile(row.columns["error"], 0.99)) for row in rows) or 1.0
+    note += ".  error: in standard deviations of the data." if maps else "."
+    brightest = max((float(np.quantile(errors, 0.99)) for errors in maps), default=0.0) or 1.0
     draw_panel(rows, path, note, cell=2.0, scale=brightest)
 
 
@@ -105,8 +129,8 @@ def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, pat
 def strip(view: Shaped[Tensor, "b c *size"], x: Shaped[Tensor, "b c *size"], path: Path, modality: str) -> None:
     """Samples below each other as one small PNG, on the brightness scale of `x`."""
     kind = make_modality(modality)
-    ranges = [value_range(kind.as_drawn(raw)) for raw in x]
-    view = torch.stack([kind.flat(kind.as_drawn(sample)) for sample in view])
+    ranges = [(0.0, 255.0) if kind.pictured else value_range(kind.as_drawn(raw)) for raw in x]
+    view = torch.stack([kind.drawn(sample.cpu()) for sample in view])
     if min(view.shape[2:]) > FILM_SIDE:
         share = FILM_SIDE / min(view.shape[2:])
         view = nn.functional.interpolate(view.float(), scale_factor=share, mode="bilinear", antialias=True)

@@ -71,6 +71,8 @@ def require_size(model: str, state: State) -> None:
     width = state["patch_embed.proj.weight"].shape[0] if "patch_embed.proj.weight" in state else None
     if width and "patch_embed.part" in state:  # it holds the filters of several parts
         width //= max(1, len(state["patch_embed.part"]))
+    if "patch_embed.place.leave.bias" in state:  # several layers embed points
+        width = len(state["patch_embed.place.leave.bias"])
     for option, own in (("embed_dim", width), ("depth", len(blocks))):
         if option in options and own and not isinstance(options[option], list | tuple) and options[option] != own:
             raise UserError(f"{model}: {option} is {options[option]}, and that of the weights is {own}")

@@ -49,6 +49,7 @@ class Canonical:
     norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
     channels: int | None = None  # of images, where no patch embedding tells
     image_size: tuple[int, ...] | None = None  # None: square, as many patches as the position table has rows
+    unit: tuple[int, ...] | None = None  # of the grid, where no patch embedding tells
     modality: str = "image"  # what the network takes
     statistics: Statistics | None = None
     origin: str = ""  # whose mean and std these are, for people

@@ -221,7 +221,7 @@ def _opened(
         name, remarks = read.model, [*remarks, *([read.heads] if read.heads else [])]
     if model is None:
         require_size(name, state)
-    grid = _grid(name, state, size)
+    grid = _grid(name, state, size, weights.unit)
     weights, more = settle_decoder(weights, grid)
     return Opened(
         source=source,
@@ -251,13 +251,13 @@ def _with_statistics(weights: Canonical, model: str) -> Canonical:
     return replace(weights, statistics=IMAGENET, origin=f"{guess} --mean and --std overrule")
 
 
-def _grid(model: str, state: State, size: tuple[int, ...] | None) -> Grid:
-    """The grid that the weights were made for; size: of the images, where it is known."""
+def _grid(model: str, state: State, size: tuple[int, ...] | None, unit: tuple[int, ...] | None) -> Grid:
+    """The grid that the weights were made for; size, unit: of the images, where they are known."""
     if model.startswith("hiera"):
         return create_encoder(model, image_size=size).grid
     if sees_wholes(model):
         return Grid((1, 1), size or (224, 224))
-    patch = tuple(state[ANCHOR].shape[2:])
+    patch = unit or tuple(state[ANCHOR].shape[2:])
     size = size or tuple(default_config(model).get("input_size", (3, 224, 224))[1:])
     return Grid(tuple(side // unit for side, unit in zip(size, patch)), patch)
 

@@ -19,7 +19,7 @@ from unmask.evaluation.masks_drawn import MaskMaker, mask_rows, named
 from unmask.models.encoder import Encoder
 from unmask.plain import numbers, texts
 from unmask.report.panel import Row, draw_panel
-from unmask.report.reconstruction import draw, rebuild, rows
+from unmask.report.reconstruction import draw, hidden_pixels, rebuild, rows
 from unmask.runs.run import CONFIG, Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, tracked
@@ -81,10 +81,13 @@ def rebuilt_rows(options: Show, device: str, path: Path) -> tuple[list[Row], lis
             mask = maker(x, torch.Generator().manual_seed(options.seed + place))
             title = f"{name}\n{text}" if len(makers) > 1 else name
             panel += rows(objective, x, mask, [title], options.true_statistics)
-            number = len(panel)
-            for what, sample in (("input", x), ("rebuilt", rebuild(objective, x, mask))):
+            number, rebuilt = len(panel), rebuild(objective, x, mask)
+            for what, sample in (("input", x), ("rebuilt", rebuilt)):
                 file = modality.write(sample[0].cpu(), path.with_name(f"{path.stem}-{number}-{what}"))
                 played += [] if file is None else [f"{file}: {what}, {modality.written}"]
+            hidden = hidden_pixels(objective, mask)[0].cpu()
+            file = modality.animate(x[0].cpu(), rebuilt[0].cpu(), hidden, path.with_name(f"{path.stem}-{number}"))
+            played += [] if file is None else [f"{file}: input, visible and rebuilt, side by side"]
     return panel, played
 
 

@@ -64,6 +64,18 @@ class PointCloud:
     def size(self) -> tuple[int]:
         return (self.points.shape[0],)
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        parts = (self.points, *self.features.values(), self.labels, self.faces)
+        return sum(part.nbytes for part in parts if part is not None)
+
+    def at(self, chosen: Int64[Tensor, "k"]) -> "PointCloud":
+        """Some of its points, without faces."""
+        features = {name: values[chosen] for name, values in self.features.items()}
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, points=self.points[chosen], features=features, labels=labels, faces=None)
+
 
 def read_points(source: str | bytes | np.ndarray) -> PointCloud:
     """A cloud or mesh from a file, its bytes or an array. Points that are not finite are left out, and it is said.

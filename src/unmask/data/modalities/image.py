@@ -21,6 +21,7 @@ TINY = 40  # pixels: below this, images are used at their own size
 
 class Image(Modality):
     colour, labelled = True, "pixel"
+    keys, array_axes = ("images", "image", "imgs", "x", "data"), (3, 4)
 
     @classmethod
     def claims(cls, name: str, head: bytes) -> bool:

@@ -1,4 +1,5 @@
-"""Images in NumPy files: .npz with MedMNIST's keys or other usual ones, or one .npy, which is never loaded whole."""
+"""Images, or clouds of points, in NumPy files: .npz with MedMNIST's keys or other usual ones, or one .npy, which is
+never loaded whole."""
 
 import math
 import os
@@ -9,35 +10,42 @@ import numpy as np
 
 from unmask.data.labels import class_name, joined, printable
 from unmask.data.limits import require_modest_zip
+from unmask.data.modality import IMAGE, Modality, kinds, make_modality
 from unmask.data.names import SPLITS
 from unmask.data.regular_files import read_part
 from unmask.data.source import SEPARATOR, Item, Source, has_several
 from unmask.errors import DataError, UserError
+from unmask.registry import parse
 
 __all__ = ["Arrays"]
 
-_IMAGES = ("images", "image", "imgs", "x", "data")
 _LABELS = ("labels", "label", "y", "targets", "target")
 _NAMES = ("classes", "label_names")  # of the columns of a matrix of labels
 _UNDERSTOOD = (
     "images and labels (also x, data; y, targets), each alone or with train, val or test before or behind, as in"
-    " train_images, train_labels, x_test, y_test; or arr_0"
+    " train_images, train_labels, x_test, y_test; or arr_0. Clouds of points: points"
 )
 
 
 class Arrays(Source):
-    """Items are the first axis: n h w, n h w c, or n c h w (see `decode`).
+    """Items are the first axis: n h w, n h w c, or n c h w (see `decode`); clouds are n points c, x y z first.
 
     Labels are shaped n or n 1; or n k, of 0 and 1, where an image may have any number of k labels.
     """
 
-    def __init__(self, path: str):
-        super().__init__(path)
+    sorts = True
+
+    def __init__(self, path: str, kind: str | None = IMAGE):
+        super().__init__(path, kind)
         self.file = os.path.abspath(os.path.expanduser(path))
         self.loaded: dict[str, np.ndarray] | None = None
         self.lock = threading.Lock()
         arrays = self._load()
-        images, labels = _roles(arrays, path) if self.file.lower().endswith(".npz") else ({None: ""}, {})
+        self.modality = _kind(arrays, kind)
+        if kind is not None and not kinds()[parse(kind)[0]].keys:
+            raise UserError(f"{path} holds {self.modality.word}s, and {make_modality(kind).word}s are wanted")
+        npz = self.file.lower().endswith(".npz")
+        images, labels = _roles(arrays, path, self.modality, kind is not None) if npz else ({None: ""}, {})
         self.places: list[tuple[str, int]] = []
         for split, key in sorted(images.items(), key=lambda pair: ["train", "val", "test", None].index(pair[0])):
             self._add(key, arrays[key], split, labels.get(split), arrays)
@@ -65,7 +73,7 @@ class Arrays(Source):
         vars(self).update(state, lock=threading.Lock())
 
     def _add(self, key: str, array: np.ndarray, split: str | None, label_key: str | None, arrays: dict) -> None:
-        _check_shape(array, f"{key or 'the array'} in {self.where}")
+        _check_shape(array, f"{key or 'the array'} in {self.where}", self.modality)
         labels: Iterable[str | None] = [None] * len(array)
         if label_key is not None:
             given = arrays[label_key]
@@ -74,7 +82,7 @@ class Arrays(Source):
             unknown = _unknown(given)
             if given.size == len(given):
                 flat = zip(given.reshape(-1).tolist(), unknown.reshape(-1).tolist())
-                labels = [None if missing else _label(value) for value, missing in flat]
+                labels = _by_name([None if missing else _label(value) for value, missing in flat], arrays)
             elif _is_membership(given, unknown):
                 self.plural, names = True, self._names(given.shape[1], arrays)
                 rows = zip(given, np.logical_or.reduce(unknown, axis=1).tolist())
@@ -138,15 +146,26 @@ class Arrays(Source):
             raise DataError(f"{self.where} is damaged or cannot be read ({error or type(error).__name__})") from error
 
 
-def _roles(arrays: dict[str, np.ndarray], path: str) -> tuple[dict[str | None, str], dict[str | None, str]]:
-    """Split -> key of the images, and of the labels."""
+def _kind(arrays: dict[str, np.ndarray], kind: str | None) -> Modality:
+    """The kind that is wanted, or the one that most keys speak of, images first."""
+    if kind is not None:
+        return make_modality(kind if kinds()[parse(kind)[0]].keys else IMAGE)
+    bare = {"_".join(word for word in key.lower().split("_") if word not in SPLITS) for key in arrays}
+    return make_modality(max(kinds(), key=lambda name: len(bare & {*kinds()[name].keys})))
+
+
+def _roles(
+    arrays: dict[str, np.ndarray], path: str, modality: Modality, wanted: bool
+) -> tuple[dict[str | None, str], dict[str | None, str]]:
+    """Split -> key of the samples, and of the labels. wanted: this kind was asked for, so that names of images do."""
+    names = (*modality.keys, *(kinds()[IMAGE].keys if wanted else ()))
     images: dict[str | None, str] = {}
     labels: dict[str | None, str] = {}
     for key in arrays:
         words = key.lower().split("_")
         split = next((SPLITS[word] for word in words if word in SPLITS), None)
         rest = [word for word in words if word not in SPLITS]
-        kind = images if rest in [[w] for w in _IMAGES] else labels if rest in [[w] for w in _LABELS] else None
+        kind = images if rest in [[w] for w in names] else labels if rest in [[w] for w in _LABELS] else None
         if kind is not None and split in kind:
             raise UserError(f"{path}: both {kind[split]} and {key} could be meant; keep one of them")
         if kind is not None:
@@ -159,7 +178,23 @@ def _roles(arrays: dict[str, np.ndarray], path: str) -> tuple[dict[str | None, s
     return images, labels
 
 
-def _check_shape(array: np.ndarray, what: str) -> None:
+def _by_name(labels: list[str | None], arrays: dict[str, np.ndarray]) -> list[str | None]:
+    """Numbers of classes as the names that the file has for them, if it has one for each."""
+    names = next((arrays[key] for key in _NAMES if key in arrays and arrays[key].dtype.kind in "US"), None)
+    numbers = [int(label) for label in labels if label is not None and label.isdigit()]
+    if names is None or names.ndim != 1 or len(numbers) < sum(label is not None for label in labels):
+        return labels
+    if not numbers or max(numbers) >= len(names) or len({*names.tolist()}) < len(names):
+        return labels
+    return [None if label is None else _label(names[int(label)]) for label in labels]
+
+
+def _check_shape(array: np.ndarray, what: str, modality: Modality) -> None:
+    if modality.text.partition("(")[0] != IMAGE:
+        if array.ndim not in modality.array_axes:
+            axes = " or ".join(map(str, modality.array_axes))
+            raise DataError(f"{what} has shape {array.shape}; {modality.word}s are an array of {axes} axes")
+        return
     if array.ndim not in (3, 4):
         raise DataError(f"{what} has shape {array.shape}; images are n h w, n h w c or n c h w")
     if array.ndim == 3 and array.shape[2] <= 4 < min(array.shape[:2]):

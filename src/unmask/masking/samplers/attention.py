@@ -18,6 +18,7 @@ __all__ = ["Attention"]
 
 
 class Attention(Sampler):
+    placed = True
     needs = frozenset({"teacher_attention"})
 
     def __init__(

@@ -11,13 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.errors import UserError, require_whole
-from unmask.masking.grid import Grid
+from unmask.masking.grid import Grid, take
 from unmask.masking.mask import Context, Noise, Ratio, Sampler
 
 __all__ = ["Block"]
 
 
 class Block(Sampler):
+    placed = True
+
     def __init__(self, ratio: Ratio = 0.75, smallest: float = 16 / 196, aspect: float = 0.3, boxes: int = 32):
         """smallest: smallest share of the grid in a box; aspect: smallest side ratio; boxes: number drawn per
         sample."""
@@ -43,6 +45,8 @@ class Block(Sampler):
         return (noise(batch, self.boxes, axes) * (shape - size + 1)).floor(), size
 
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
+        if grid.places is not None:
+            return _around_one(grid.places, batch, noise)
         ratio = self.ratio_at(context.get("progress", 1.0))
         start, size = self.draw(batch, grid, noise, ratio)
         at = grid.coordinates(noise.device)[:, None, None]  # n 1 1 k, against b m k
@@ -52,3 +56,11 @@ class Block(Sampler):
         distance = torch.where(inside, offset.amax(dim=3), 0.5)  # n b m, at most 0.5 inside a box
         nearest = distance.gather(2, first.clamp(max=self.boxes - 1)[..., None]).squeeze(2)
         return -((first + nearest).T + 0.01 * noise(batch, grid.num_units))
+
+
+def _around_one(places: Float[Tensor, "b n k"], batch: int, noise: Noise) -> Float[Tensor, "c n"]:
+    """Of units that have places of their own: highest for those nearest to a random one, as Point-MAE's blocks (Pang et
+    al. 2022). batch: masks that are drawn, one or more for each sample, those of a sample in a row."""
+    places = places.repeat_interleave(batch // len(places), dim=0)
+    chosen = (noise(batch, 1) * places.shape[1]).long().clamp(max=places.shape[1] - 1)
+    return -(places - take(places, chosen)).square().sum(dim=2)

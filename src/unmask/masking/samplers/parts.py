@@ -20,6 +20,7 @@ ROUNDS = 8  # of k-means
 
 
 class Parts(Sampler):
+    placed = True
     needs = frozenset({"features", "progress"})
 
     def __init__(self, ratio: Ratio = 0.75, parts: SeveralInt = 6, of: str | None = None, model: str | None = None):

@@ -10,7 +10,7 @@ __all__ = ["Random"]
 
 
 class Random(Sampler):
-    scattered = True
+    scattered = placed = True
 
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         return noise(batch, grid.num_units)

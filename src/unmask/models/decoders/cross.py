@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unmask.errors import UserError, require_whole
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
-from unmask.models.decoder import Decoder, LayerNorm, attend, require_share, require_size
+from unmask.models.decoder import Decoder, LayerNorm, attend, require_share, require_size, rows_at
 from unmask.models.encoder import Tokens
 from unmask.models.layers.weight_init import initialize
 
@@ -20,6 +20,8 @@ __all__ = ["Cross"]
 
 
 class Cross(Decoder):
+    placed = True
+
     def __init__(
         self,
         grid: Grid,
@@ -57,7 +59,7 @@ class Cross(Decoder):
         initialize(self)
 
     def forward(self, tokens: Tokens | list[Tokens], mask: Mask, grid: Grid | None = None) -> Float[Tensor, "b h p"]:
-        hidden = self.mask_token + self.position_of(grid)[mask.hidden]
+        hidden = self.mask_token + rows_at(self.position_of(grid), mask.hidden)
         for block, memory in zip(self.blocks, self.memories([tokens] if isinstance(tokens, Tokens) else tokens)):
             hidden = block(hidden, memory)
         return self.predict(self.norm(hidden))

@@ -26,7 +26,7 @@ __all__ = ["Windowed"]
 
 
 class Windowed(SelfAttention):
-    whole = True
+    whole, placed = True, False
     last_block = Block  # every block needs all units, the last one too
 
     def __init__(

@@ -12,7 +12,6 @@ import timm
 import torch
 from jaxtyping import Bool, Float, Shaped
 from timm.models import VisionTransformer
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from unmask.errors import UserError
@@ -20,11 +19,13 @@ from unmask.masking.grid import Grid, Part, take
 from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder, Tokens, statistics_of
 from unmask.models.layers.attention_maps import require_maps, weights_of
+from unmask.models.layers.network import family, make_network, sees_windows, shape_of
 from unmask.models.layers.part_embed import PartEmbed, attended, filled
+from unmask.models.layers.point_embed import SPACE
 from unmask.models.layers.position import TableCache, fill_sincos
-from unmask.models.layers.unit_embed import STAND_IN, embed_units, require_unit, rotary
+from unmask.models.layers.unit_embed import rotary
 from unmask.models.layers.weight_init import initialize
-from unmask.models.layers.windowed_attention import WindowedBlock, Windows
+from unmask.models.layers.windowed_attention import Windows
 from unmask.plain import PositiveInt
 
 __all__ = ["Timm"]
@@ -39,7 +40,7 @@ class Timm(Encoder):
     @staticmethod
     def accepts(model: str) -> bool:
         name = model.split(".")[0]
-        return timm.is_model(name) and _family(name) in ("vision_transformer", "deit", "eva")
+        return timm.is_model(name) and family(name) in ("vision_transformer", "deit", "eva")
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Timm(Encoder):
         learned_positions: bool = False,
         class_tokens: PositiveInt = 1,
         parts: tuple[Part, ...] = (),
+        placed: bool = False,
         **options: Any,
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
@@ -70,7 +72,7 @@ class Timm(Encoder):
         class_tokens: of the class and register tokens, whose mean stands for the image (Pixio has eight); those beyond
         the first are timm's registers, made unless reg_tokens says how many there are.
         relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
-        parts: that a row of units consists of, each embedded by itself; see part_embed.py.
+        parts: that a row of units consists of; placed: units have places of their own; see part_ and point_embed.py.
         """
         # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
         arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
@@ -79,16 +81,16 @@ class Timm(Encoder):
         for name in OURS & options.keys():
             raise UserError(f"{name} in {model}(...) is set by unmask; use --image-size, --patch-size or --channels")
         if class_tokens > 1:
-            registers = "num_reg_tokens" if _family(model.split(".")[0]) == "eva" else "reg_tokens"
+            registers = "num_reg_tokens" if family(model.split(".")[0]) == "eva" else "reg_tokens"
             arguments.setdefault(registers, class_tokens - 1)
-        windowed = _windowed(model, window, relative)
-        net = _create(model, arguments, pretrained, windowed, len(image_size or ()) or 2, parts)
+        windowed = sees_windows(model, window, relative)
+        net = make_network(model, arguments, pretrained, windowed, len(image_size or ()) or 2, parts, placed)
         if not len(net.blocks):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
         super().__init__(*statistics_of(net.pretrained_cfg if pretrained else {}, mean, std, channels))
         self.net, self.arguments, self.channels = net, {"model_name": model, **arguments}, channels
         self.dim, self.num_prefix = net.num_features, net.num_prefix_tokens
-        self.grid = Grid(tuple(net.patch_embed.grid_size), tuple(net.patch_embed.patch_size), parts)
+        self.grid = Grid(*shape_of(net), parts, SPACE if placed else 0)
         self.own = {"class_tokens": class_tokens} if class_tokens > 1 else {}
         self.class_tokens = class_tokens
         if class_tokens > 1 and (net.cls_token is None or class_tokens > self.num_prefix):
@@ -107,8 +109,9 @@ class Timm(Encoder):
         if isinstance(self.net.patch_embed, PartEmbed):
             self.net.patch_embed.begin()
         if learned and table is None:
+            why = "units at places of their own" if self.grid.space else "rotary positions"
             name = self.arguments["model_name"]
-            raise UserError(f"{name} has rotary positions: there is no table that learned_positions=True could train")
+            raise UserError(f"{name} has {why}: there is no table that learned_positions=True could train")
         if table is not None:
             table.requires_grad_(learned)
             if learned and not pretrained:
@@ -195,6 +198,9 @@ class Timm(Encoder):
     ) -> tuple[Float[Tensor, "b t d"], list[dict[str, Any]]]:
         """Tokens of normalised pixels as the first block takes them, and what each block takes besides."""
         net, grid = self.net, self.grid_of(x)
+        if grid.space and mask is not None and fill is None:  # most of the work lies in embedding groups
+            x, mask = grid.only(x, mask.visible), None
+            grid = self.grid_of(x)
         if tuple(x.shape[2:]) != grid.size:  # a few models see less than their input
             x = x[..., : grid.size[0], : grid.size[1]]
         units = net.patch_embed(x).flatten(1, -2)  # timm's keeps rows and columns apart
@@ -218,6 +224,8 @@ class Timm(Encoder):
         """Class and register tokens, then the units, each with its position where the model has a table."""
         net = self.net
         table = None if net.pos_embed is None else self.tables(net.pos_embed, grid)
+        if grid.places is not None:
+            units = units + net.patch_embed.place(grid.places)
         prefix = [part.expand(units.shape[0], -1, -1) for part in (net.cls_token, net.reg_token) if part is not None]
         if table is not None and net.no_embed_class:
             units, table = units + table, None
@@ -250,51 +258,3 @@ class Timm(Encoder):
 
     def take_norm(self) -> None:
         self.net.norm = nn.Identity()
-
-
-def _windowed(model: str, window: int | None, relative: bool) -> bool:
-    """Whether blocks see windows or relative positions. Raises UserError for a model that cannot have them."""
-    if (window is not None or relative) and _family(model.split(".")[0]) == "eva":
-        words = "window= and relative= are" if relative else "window= is"
-        raise UserError(f"{words} for ViTs without rotary positions; {model} is none. E.g. vit_*, deit*")
-    return window is not None or relative
-
-
-def _create(
-    model: str, arguments: dict[str, Any], pretrained: bool, windowed: bool, axes: int = 2, parts: Sequence[Part] = ()
-) -> Any:
-    """timm's model for inputs of any whole number of units; windowed: with blocks that support windows; parts: of an
-    input."""
-    if axes != 2:
-        if windowed or pretrained:
-            raise UserError(f"inputs of {axes} axes go with neither window=, relative= nor timm's own weights")
-        return _with_axes(model, arguments, parts)
-    size, patch = arguments.get("img_size"), arguments.get("patch_size")
-    if size and patch and any(s % patch for s in size):
-        near = tuple(max(1, round(s / patch)) * patch for s in size)
-        raise UserError(f"image size {size} is no multiple of patch size {patch}; the nearest is {near}")
-    try:
-        options: dict[str, Any] = {**arguments, "dynamic_img_size": True}
-        if windowed:
-            with torch.device("meta"):
-                plain: Any = timm.create_model(model, **options)
-            kind = type(plain.blocks[0])
-            if kind is not Block:
-                raise UserError(f"windows and relative positions need timm's usual ViT blocks, not {kind.__name__}")
-            options["block_fn"] = WindowedBlock
-        return timm.create_model(model, pretrained=pretrained, **options)
-    except (TypeError, AssertionError, RuntimeError, ValueError) as error:
-        raise UserError(f"timm cannot build {model}: {error}. Options given: {arguments}") from error
-
-
-def _with_axes(model: str, arguments: dict[str, Any], parts: Sequence[Part]) -> Any:
-    """timm's model with a patch embedding for inputs of another number of axes than two."""
-    size, unit = arguments["img_size"], arguments["patch_size"]
-    require_unit(size, unit)
-    net = _create(model, {**arguments, **STAND_IN}, pretrained=False, windowed=False)
-    embed_units(net, size, unit, arguments["in_chans"], parts)
-    return net
-
-
-def _family(name: str) -> str:
-    return timm.model_entrypoint(name).__module__.rsplit(".", 1)[-1]

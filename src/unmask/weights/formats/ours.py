@@ -37,7 +37,7 @@ class Ours(WeightFormat):
         statistics = file.state.get("encoder.mean"), file.state.get("encoder.std")
         mean, std = (() if s is None else tuple(s.tolist()) for s in statistics)
         mean, std = tuple(facts.get("mean") or ()) or mean, tuple(facts.get("std") or ()) or std  # facts are in float64
-        size = arguments.get("img_size") or settings.get("image_size")
+        size, unit = arguments.get("img_size") or settings.get("image_size"), arguments.get("patch_size")
         return Canonical(
             layout="unmask",
             encoder=encoder,
@@ -47,6 +47,7 @@ class Ours(WeightFormat):
             decoder_part=part,
             channels=arguments.get("in_chans"),
             image_size=tuple(size) if size else None,
+            unit=tuple(unit) if isinstance(unit, list | tuple) and len(unit) == 1 else None,
             statistics=(mean, std) if mean and std else None,
             origin="the run's own",
             normalize=_normalize(settings) if full or part else None,

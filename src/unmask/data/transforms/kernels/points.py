@@ -3,6 +3,7 @@
 All work on whole batches, on any device; b clouds of n points each.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Generator, Tensor
@@ -29,6 +30,9 @@ def farthest_points(
         raise ValueError(f"{count} centres of {points.shape[1]} points")
     if start is None:
         start = (points - points.mean(1, keepdim=True)).square().sum(2).argmax(1)
+    if points.device.type == "cpu":
+        pairs = zip(points.detach().numpy(), start.tolist())
+        return torch.from_numpy(np.stack([_farthest_of_one(cloud, count, first) for cloud, first in pairs]))
     chosen = torch.empty(points.shape[0], count, dtype=torch.long, device=points.device)
     nearest = torch.full(points.shape[:2], torch.inf, dtype=points.dtype, device=points.device)  # squared, to a centre
     last = start
@@ -37,6 +41,18 @@ def farthest_points(
         centre = gather_points(points, last[:, None])
         nearest = torch.minimum(nearest, (points - centre).square().sum(2))
         last = nearest.argmax(1)
+    return chosen
+
+
+def _farthest_of_one(points: np.ndarray, count: int, start: int) -> np.ndarray:
+    """The same of one cloud, n 3, by NumPy, whose calls take a tenth of the time for so few points."""
+    x, y, z = np.ascontiguousarray(points.T)
+    chosen, nearest = np.empty(count, np.int64), np.full(len(points), np.inf, points.dtype)
+    for place in range(count):
+        chosen[place] = start
+        across, along, above = x - x[start], y - y[start], z - z[start]
+        np.minimum(nearest, across * across + along * along + above * above, out=nearest)
+        start = int(nearest.argmax())
     return chosen
 
 
