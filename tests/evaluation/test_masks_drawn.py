@@ -33,7 +33,7 @@ def test_every_mask_can_be_drawn_by_a_trained_method_and_by_an_encoder_alone(nam
         assert torch.equal(mask.hidden, drawn(maker, x).hidden)
         assert mask.hidden.shape == (2, maker.sampler.count(maker.grid))
         hidden = maker.hidden_pixels(mask)
-        assert hidden.shape == (2, 32, 32)
+        assert hidden.shape == (2, 1, 32, 32)
         assert hidden.sum() == mask.hidden.numel() * 64
 
 

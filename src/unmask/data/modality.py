@@ -168,6 +168,19 @@ class Modality(ABC):
         is one."""
         return []
 
+    def georeference(self, raw: Raw) -> Any:
+        """How large all of what lies at a path is (`size`), and where on Earth; of a kind that has `pieces`. Raises
+        BadImage or OSError."""
+        raise NotImplementedError
+
+    def overview(self, raw: Raw, max_side: int) -> Any:
+        """All of what lies at a path, at most so large, as `decode` gives a sample, of a kind that has `pieces`."""
+        raise NotImplementedError
+
+    def columns(self, raw: Raw) -> Mapping[str, str]:
+        """What tables of predictions say of a sample besides its name: where it lies on the Earth ..."""
+        return {}
+
     @abstractmethod
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
         """The sample in a file's content, at its path, or in an array. Raises BadImage with the reason, and nothing
@@ -227,8 +240,9 @@ class Modality(ABC):
         """The sides of a unit that --patch-size means; of two equal ones, one number."""
         return patch if len(size) == 2 else (patch,) * len(size)
 
-    def as_drawn(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c *size"]:
-        """The same with all values on one scale, by which they are drawn: what the model is given, usually."""
+    def as_drawn(self, x: Shaped[Tensor, "c *size"], like: Tensor | None = None) -> Shaped[Tensor, "c *size"]:
+        """The same with all values on one scale, by which they are drawn: what the model is given, usually. like: the
+        sample that sets the scale, where each has its own; None: x."""
         return x
 
     def flat(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "k p q"]:

@@ -158,7 +158,8 @@ def _changed(path: str) -> tuple[int, int]:
 
 def usual_range(looked: Looked) -> UsualRange:
     """The range that most of the good images have."""
-    counts = Counter(magnitude(looked.ranges.get(index)) for index in looked.channels)
+    ranges = [looked.ranges.get(index) for index in looked.channels]
+    counts = Counter(magnitude(ends) for ends in ranges if ends != (0.0, 0.0))  # which say nothing
     main = counts.most_common(1)[0][0] if counts else None
     alike = [EIGHT_BITS] if main is None else [ends for ends in looked.ranges.values() if magnitude(ends) == main]
     return UsualRange(main, (min(low for low, _ in alike), max(high for _, high in alike)))

@@ -46,7 +46,7 @@ class MaskMaker:
         """model: a trained method, whose teacher is asked and whose mask may have learned; an encoder, which is asked
         itself; or none, of images of this size and patch. progress: of the training, from 0 to 1. Raises UserError for
         masks that need what is not there."""
-        self.progress, self.guide, self.gaps = progress, None, False
+        self.progress, self.guide, self.gaps, self.planes = progress, None, False, 0
         if model is None:
             self.grid = Grid(tuple(side // patch for side in size), (patch, patch))
             self.sampler: Sampler = build("mask", text)
@@ -57,8 +57,8 @@ class MaskMaker:
                 )
         else:
             encoder = model if isinstance(model, Encoder) else model.encoder
-            self.grid, self.gaps = encoder.grid, encoder.gaps
-            self.sampler = build("mask", text, grid=encoder.grid, channels=encoder.channels)
+            self.grid, self.gaps, self.planes = encoder.grid, encoder.gaps, encoder.planes
+            self.sampler = build("mask", text, grid=encoder.grid, channels=encoder.grid.width(encoder.channels))
             _learned(self.sampler, getattr(model, "mask", None))
             self.guide = Guide(self.sampler, encoder, "a drawing", _teacher_of(model), errors=True)
             self.guide.eval()
@@ -70,13 +70,12 @@ class MaskMaker:
         sampler = self.sampler.to(x.device).eval()
         told = Context(progress=self.progress) if self.guide is None else self.guide(x, self.progress)
         if self.gaps:
-            told["empty"] = self.grid.cut(x.isnan()).all(dim=2)
+            told["empty"] = self.grid.cut(x[:, : x.shape[1] - self.planes].isnan()).all(dim=2)
         return sampler(len(x), self.grid.of(x), x.device, generator, context=told)
 
-    def hidden_pixels(self, mask: Mask) -> Shaped[Tensor, "b *size"]:
-        """True where a pixel belongs to a hidden unit."""
-        units = as_bool(mask.hidden, self.grid.num_units)[..., None].expand(-1, -1, int(np.prod(self.grid.unit)))
-        return self.grid.join(units)[:, 0]
+    def hidden_pixels(self, mask: Mask) -> Shaped[Tensor, "b _ *size"]:
+        """True where a pixel belongs to a hidden unit; of one channel, or of each where units differ by channel."""
+        return self.grid.spread(as_bool(mask.hidden, self.grid.num_units))
 
 
 def _learned(sampler: Sampler, own: Sampler | None) -> None:
@@ -123,12 +122,13 @@ def mask_rows(
 
 
 def without(
-    modality: Modality, image: Shaped[Tensor, "c *size"], hidden: Bool[Tensor, "*size"], shown: np.ndarray
+    modality: Modality, image: Shaped[Tensor, "c *size"], hidden: Bool[Tensor, "_ *size"], shown: np.ndarray
 ) -> np.ndarray:
     """What a mask leaves of a sample that is drawn as `shown`."""
     if modality.pictured:
         return picture(modality, image.masked_fill(hidden, torch.nan), image)
-    hidden_flat = modality.flat(hidden.expand(len(image), *hidden.shape))[0].numpy()
+    told = hidden[:1].expand(len(image) - len(hidden), *hidden.shape[1:])  # of what is no value, or of each channel
+    hidden_flat = modality.flat(torch.cat([hidden, told]))[0].numpy()
     (height, width), drawing = hidden_flat.shape, shown.copy()
     drawing[:height, :width] = np.where(hidden_flat[..., None], GREY, shown[:height, :width])
     return drawing

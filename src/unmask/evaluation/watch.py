@@ -112,7 +112,7 @@ class Watch:
         if not (folder / "input.png").exists():
             strip(x, x, folder / "input.png", self.modality.text)
             grey = torch.nan if self.modality.pictured else x.amin() + 0.62 * (x.amax() - x.amin())
-            masked = torch.where(hidden_pixels(model, mask)[:, None], grey, x)
+            masked = torch.where(hidden_pixels(model, mask), grey, x)
             strip(masked, x, folder / "masked.png", self.modality.text)
         film_frame(model, x, mask, folder / f"{step:08d}.png")
 

@@ -104,6 +104,10 @@ class Grid:
         """Channels that a unit has of an input's."""
         return channels
 
+    def mapped(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d *places"]:
+        """Tokens of all units put where they lie; the mean of several at one place."""
+        return tokens.transpose(1, 2).unflatten(2, self.shape)
+
     def spread(self, values: Shaped[Tensor, "b n"]) -> Shaped[Tensor, "b _ *size"]:
         """A value of each unit in all places of it: in one channel, or in each where units differ by channel."""
         return self.join(values[..., None].expand(-1, -1, math.prod(self.unit)))

@@ -60,8 +60,8 @@ class MAE(Prediction):
         encoder.require_masks()
         self.encoder, grid, self.masks_per_image = encoder, encoder.grid, masks_per_image or 1
         self.decoder_warmup, self.frozen, self.step = decoder_warmup or 0, False, 0
-        self.mask = build("mask", mask, grid=grid, channels=encoder.channels)
-        self.target = build("target", target, grid=grid, channels=encoder.channels, encoder=encoder)
+        self.mask = build("mask", mask, grid=grid, channels=grid.width(encoder.channels))
+        self.target = build("target", target, grid=grid, channels=grid.width(encoder.channels), encoder=encoder)
         if isinstance(self.target, Target):
             self.words = self.target.words(self.words)
         self.guide = self.guided("mae", masks=self.masks_per_image)

@@ -115,7 +115,8 @@ class MAEContrast(Comparing, Prediction):
         encoder = self.encoder
         encoder.require_masks()
         self.mask = build("mask", mask)
-        self.target = build("target", target, grid=encoder.grid, channels=encoder.channels, encoder=encoder)
+        width = encoder.grid.width(encoder.channels)
+        self.target = build("target", target, grid=encoder.grid, channels=width, encoder=encoder)
         sizes = {"grid": encoder.grid, "in_dim": encoder.dim, "num_layers": encoder.num_layers}
         self.decoder = build("decoder", decoder, out_dim=self.target.dim, **sizes)
         require_usable(self.decoder, decoder, "mae_contrast", covers=self.mask.covers)

@@ -36,8 +36,9 @@ class SimMIM(Prediction):
         super().__init__()
         encoder.require_blanks("simmim")
         self.encoder = encoder
-        self.mask = build("mask", mask, grid=encoder.grid, channels=encoder.channels)
-        self.target = build("target", target, grid=encoder.grid, channels=encoder.channels, encoder=encoder)
+        grid, channels = encoder.grid, encoder.grid.width(encoder.channels)
+        self.mask = build("mask", mask, grid=grid, channels=channels)
+        self.target = build("target", target, grid=grid, channels=channels, encoder=encoder)
         self.guide = self.guided("simmim")
         self.words = {**self.target.words(self.words), **self.guide.words}
         self.mask_token = nn.Parameter(torch.zeros(encoder.dim))

@@ -57,6 +57,7 @@ class Encoder(nn.Module, ABC):
     modality: str = "image"  # what its inputs are, as text of the registry
     ordered: bool = False  # has `attending`
     blanks: bool = True  # hidden units can be kept with `fill` in their place
+    planes: int = 0  # channels at the end of an input that are no values, but told of each sample as a whole
     gaps: bool = False  # inputs may hold NaN, where there is no value: it becomes the mean
     classifier: Callable[[], Any] | None = None  # opens the classifier that was trained from it, if there is one
     learnt_pool: LearntPool | None = None  # that `evaluate` trained for it
@@ -72,16 +73,25 @@ class Encoder(nn.Module, ABC):
         """Mean and std per channel by which samples are normalised, raw units."""
         return self.mean.tolist(), self.std.tolist()
 
-    def normalize(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b c *size"]:
-        """Scales raw samples to zero mean and unit variance per channel: the network's input and MAE's target."""
-        if x.shape[1] != len(self.mean):
-            raise UserError(f"the encoder takes {len(self.mean)} channels, the input has {x.shape[1]}")
+    def normalize(self, x: Shaped[Tensor, "b _ *size"], fill: bool = True) -> Float[Tensor, "b c *size"]:
+        """Raw samples of zero mean and unit variance per channel: what MAE predicts. fill: put the mean into gaps."""
+        if x.shape[1] != len(self.mean) + self.planes:
+            raise UserError(f"the encoder takes {len(self.mean) + self.planes} channels, the input has {x.shape[1]}")
         shape = (-1, *(1,) * (x.ndim - 2))
-        x = (x.float() - self.mean.view(shape)) / self.std.view(shape)
-        return x.nan_to_num(nan=0.0) if self.gaps else x
+        x = (self.values(x).float() - self.mean.view(shape)) / self.std.view(shape)
+        return x.nan_to_num(nan=0.0) if self.gaps and fill else x
+
+    def values(self, x: Shaped[Tensor, "b _ *size"]) -> Shaped[Tensor, "b c *size"]:
+        """The channels of raw samples that hold values."""
+        return x[:, : len(self.mean)] if self.planes else x
+
+    def prepared(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b c *size"]:
+        """What the network takes of raw samples: normalised values, and what is told besides as it is."""
+        values = self.normalize(x)
+        return torch.cat([values, x[:, len(self.mean) :].float()], dim=1) if self.planes else values
 
     def normalize_units(self, units: Shaped[Tensor, "b m p"]) -> Float[Tensor, "b m p"]:
-        """`normalize` for units from `Grid.cut`: the same values, computed only for the units that are needed."""
+        """`normalize` for units that `Grid.cut` makes of all channels: the same, for units that are needed only."""
         pixels = units.unflatten(2, (-1, len(self.mean)))  # the channel is last in a unit
         pixels = (pixels.float() - self.mean) / self.std
         return (pixels.nan_to_num(nan=0.0) if self.gaps else pixels).flatten(2)
@@ -108,7 +118,7 @@ class Encoder(nn.Module, ABC):
     def seen(self, x: Shaped[Tensor, "b c *size"], cls: bool = False) -> tuple[Tensor, list[Float[Tensor, "b _ _ _"]]]:
         """A vector b d of each raw image, the mean over its units or the class token, and its maps, in one pass."""
         tokens = self(x)
-        maps = [tokens.units.transpose(1, 2).unflatten(2, self.grid_of(x).shape)]
+        maps = [self.grid_of(x).mapped(tokens.units)]
         return self.class_token(tokens) if cls else tokens.units.mean(dim=1), maps
 
     @abstractmethod
@@ -139,8 +149,8 @@ class Encoder(nn.Module, ABC):
 
     def whole(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b c *whole"]:
         """Normalised samples, padded with zeros at the end of each axis to whole units."""
-        missing = [n for side, unit in reversed([*zip(x.shape[2:], self.grid.unit)]) for n in (0, -side % unit)]
-        x = self.normalize(x)
+        missing = [n for side, unit in reversed([*zip(x.shape[2:], self.grid.plane.unit)]) for n in (0, -side % unit)]
+        x = self.prepared(x)
         return x if tuple(x.shape[2:]) == self.input_size else pad(x, missing)
 
     def attention(
@@ -161,9 +171,9 @@ class Encoder(nn.Module, ABC):
 
     def feature_strides(self, layers: Sequence[int] | None = None) -> list[int]:
         """Pixels between neighbouring positions of each map that `features` gives for these layers."""
-        if len(set(self.grid.unit)) > 1:
-            raise UserError(f"feature maps of one stride need square units, these are {self.grid.unit}")
-        return [self.grid.unit[0] for _ in self.layer_numbers(layers)]
+        if len(set(self.grid.plane.unit)) > 1:
+            raise UserError(f"feature maps of one stride need square units, these are {self.grid.plane.unit}")
+        return [self.grid.plane.unit[0] for _ in self.layer_numbers(layers)]
 
     def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
         """Layer indices counted from 0. Raises UserError for a layer that does not exist."""
@@ -250,16 +260,6 @@ class Encoder(nn.Module, ABC):
         if block := re.match(r"(?:blocks|relative)\.(\d+)\.", name):
             return int(block[1]) + 1
         return 0 if re.match(self.net.group_matcher()["stem"], name) else self.num_blocks + 1
-
-
-def statistics_of(
-    settings: Mapping[str, Any], mean: tuple[float, ...] | None, std: tuple[float, ...] | None, channels: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std per channel in raw units: those given, else those of timm's settings, in 0..1, else 0 and 1."""
-    return (
-        mean or tuple(255 * value for value in settings.get("mean", ())) or (0.0,) * channels,
-        std or tuple(255 * value for value in settings.get("std", ())) or (1.0,) * channels,
-    )
 
 
 def create_encoder(

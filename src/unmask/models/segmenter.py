@@ -108,7 +108,8 @@ class Segmenter(nn.Module):
                 return self(x.to(where))
 
         # beyond an image lies the data's mean, which the network sees as 0
-        shape = {"window": self.window, "side": self.side, "fill": self.encoder.mean.cpu(), "batch": batch}
+        fill = torch.cat([self.encoder.mean.cpu(), torch.zeros(self.encoder.planes)])
+        shape = {"window": self.window, "side": self.side, "fill": fill, "batch": batch}
         yield from slide(run, images, **shape)
 
 

@@ -1,4 +1,5 @@
-"""Sizes of networks that no machine can hold, refused by arithmetic before anything is built.
+"""Sizes of networks that no machine can hold, refused by arithmetic before anything is built; and of what they take,
+the mean and deviation.
 
 Only lower bounds are computed here, so that nothing that works is refused; what a step needs is measured later.
 """
@@ -57,3 +58,13 @@ def _num_units(size: Sequence[int], patch: int | Sequence[int] | None) -> int:
     """At least; a model's own patch is 32 pixels or less."""
     unit = [patch or 32] * len(size) if isinstance(patch, int | None) else patch
     return math.prod(max(1, side // part) for side, part in zip(size, unit))
+
+
+def statistics_of(
+    settings: Mapping[str, Any], mean: tuple[float, ...] | None, std: tuple[float, ...] | None, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per channel in raw units: those given, else those of timm's settings, in 0..1, else 0 and 1."""
+    return (
+        mean or tuple(255 * value for value in settings.get("mean", ())) or (0.0,) * channels,
+        std or tuple(255 * value for value in settings.get("std", ())) or (1.0,) * channels,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from unmask.data.modality import IMAGE
+from unmask.data.modality import IMAGE, make_modality
 from unmask.data.sheet import far_channels
 from unmask.errors import UserError
 from unmask.files import Json
@@ -24,6 +24,7 @@ from unmask.weights.open import Opened, open_weights
 from unmask.weights.reading import Reading
 
 PIXELS = "pixels"
+COLOURS = 3  # channels of weights that know red, green and blue
 
 
 class Start:
@@ -82,8 +83,11 @@ class FromWeights(Start):
         self.facts = {key: getattr(opened, key) for key in keys} | {"layout": opened.weights.layout}
 
     def guide(self, plan: Plan, channels: int) -> None:
-        opened, bands = self.opened, plan.settings.get("bands")
-        of = f"of {opened.source}"
+        opened, of = self.opened, f"of {self.opened.source}"
+        named = make_modality(str(plan.settings.get("modality") or IMAGE)).colours(channels)
+        if named and opened.channels == COLOURS:
+            plan.choose("bands", list(named), "as the data names them: red, green and blue keep their filters")
+        bands = plan.settings.get("bands")
         same = opened.weights.modality.split("(")[0] == str(plan.settings.get("modality") or IMAGE).split("(")[0]
         plan.choose("model", opened.model, of)
         if same:

@@ -11,8 +11,10 @@ from unmask.models.names import sees_wholes
 from unmask.planning.batch import num_units, plan_batch
 from unmask.planning.method import for_method, plan_method, plan_views, refuse_batch
 from unmask.planning.plan import Plan
+from unmask.registry import parse as parse_text
 from unmask.runtime.machine import Machine
 from unmask.training.resolution import NONE, early_and_full, parse
+from unmask.weights.architecture import model_text
 
 HIERA = "hiera"  # what names of such models begin with
 TINY = 40  # pixels: smaller images have about as many patches on a GPU as elsewhere
@@ -40,6 +42,9 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
             else f"fits {sheet.count:,} images and a GPU"
         )
         plan.choose("model", name, why)
+    if network := modality.network(plan.settings["channels"]):
+        name, options = parse_text(plan.settings["model"])
+        plan.settings["model"] = model_text(name, {**network, **options})
     patch = plan.settings["patch_size"] or patch_of(plan.settings["model"], plan.settings["image_size"], machine)
     size = tuple(plan.settings["image_size"])
     units = num_units(size, modality.unit(patch, size))

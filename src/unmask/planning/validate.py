@@ -61,8 +61,9 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     if settings["steps"]:
         refuse_warmup(settings["decoder_warmup"] or 0, settings["steps"])
     settings["model"] = model = settings["model"] or usual_model(0, machine.device)
-    if _foreign(model) and not known_name(model):
-        return  # what somebody else's encoder takes, and whether it can be built without memory, is not known
+    if (_foreign(model) and not known_name(model)) or "groups" in parse(model)[1]:
+        return  # what somebody else's encoder takes, and whether it can be built without memory, is not known; nor how
+        # many bands there are
     size, unit = settings["image_size"], settings["image_size"] or settings["patch_size"]
     if size and len(size) > 2 and settings.get("modality") is None:
         return  # what kind of data it is, and so what its axes are, is known once it is looked at

@@ -25,30 +25,36 @@ def rows(
     model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, titles: list[str], true_statistics: bool
 ) -> list[Row]:
     """One row per sample of a raw batch, laid out as its modality says; the model must be in eval mode."""
-    rebuilt, modality = rebuild(model, x, mask), make_modality(model.encoder.modality)
-    hidden, flat = hidden_pixels(model, mask), modality.flat
+    rebuilt, encoder, hidden = rebuild(model, x, mask), model.encoder, hidden_pixels(model, mask)
+    modality = make_modality(encoder.modality)
+    flat = modality.flat
     if modality.pictured:
-        samples = zip(x.float(), rebuilt, hidden, titles)
+        samples = zip(x.float(), rebuilt, hidden[:, 0], titles)
         return [_pictured(modality, sample, guess, cover, title) for sample, guess, cover, title in samples]
     known = ~x.float().isnan()  # there is nothing to draw where there is no value
-    rebuilt, hidden = rebuilt.where(known, torch.nan), hidden & known.all(dim=1)
+    rebuilt, hidden = rebuilt.where(known, torch.nan), hidden.expand_as(x) & known
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
     views |= from_each_part(model, x)
     if true_statistics and getattr(model.target, "normalize", False):
         views["uses true statistics*"] = rebuild(model, x, mask, leak=True)
-    std = model.encoder.std.view(-1, *(1,) * (x.ndim - 2))
-    error = ((rebuilt - x.float()).abs() / std).nan_to_num(nan=0.0).mean(dim=1) * hidden
+    std = encoder.std.view(-1, *(1,) * (x.ndim - 2))
+    errors = (encoder.values(rebuilt - x.float()).abs() / std).nan_to_num(nan=0.0) * encoder.values(hidden)
+    if encoder.grid.plane is encoder.grid:
+        errors = errors.mean(dim=1, keepdim=True).expand_as(errors)
+    errors = torch.cat([errors, torch.zeros_like(x[:, errors.shape[1] :], dtype=errors.dtype)], dim=1)
     result = []
     for i, title in enumerate(titles):
-        low, high = value_range(modality.as_drawn(x[i]))
+        low, high = value_range(flat(modality.as_drawn(x[i], x[i])))
+        nothing = ~flat(known[i]).any(dim=0).cpu().numpy()
         columns = {}
         for name, view in views.items():
-            image = displayed(flat(modality.as_drawn(x[i] if view is None else view[i])), low, high)
-            cover = {"masked": hidden[i], "rebuilt": ~hidden[i]}.get(name)
-            cover = None if cover is None else flat(cover.expand_as(x[i]))[0].cpu().numpy()
-            columns[name] = image if cover is None else np.where(cover[..., None], GREY, image)
-        columns["error"] = flat(error[i].expand_as(x[i])).mean(dim=0).cpu().numpy()
-        mean = float(error[i].sum() / hidden[i].sum().clamp(min=1))  # over hidden pixels, in std of the data
+            image = displayed(flat(modality.as_drawn(x[i] if view is None else view[i], x[i])), low, high)
+            cover = {"masked": hidden[i], "rebuilt": ~hidden[i] & known[i]}.get(name)
+            cover = None if cover is None else flat(cover)[0].cpu().numpy()
+            image = image if cover is None else np.where(cover[..., None], GREY, image)
+            columns[name] = np.where(nothing[..., None], 1.0, image)
+        columns["error"] = flat(errors[i]).mean(dim=0).cpu().numpy()
+        mean = float(errors[i].sum() / encoder.values(hidden)[i].sum().clamp(min=1))  # over hidden values, in std
         result.append(Row(title, columns, f"mean error {mean:.2f} std"))
     return result
 
@@ -80,8 +86,12 @@ def _pictured(
 
 def picture(modality: Modality, view: Shaped[Tensor, "c *size"], x: Shaped[Tensor, "c *size"]) -> np.ndarray:
     """A view as it is shown, h w 3 in 0..1; on the brightness scale of `x` where values are laid out."""
-    ends = (0.0, 255.0) if modality.pictured else value_range(modality.as_drawn(x))
-    return displayed(modality.drawn(view), *ends)
+    if modality.pictured:
+        return displayed(modality.drawn(view), 0.0, 255.0)
+    laid = modality.flat(modality.as_drawn(view, x))
+    image = displayed(laid, *value_range(modality.flat(modality.as_drawn(x, x))))
+    image[laid.isnan().all(dim=0).cpu().numpy()] = 1.0  # nothing
+    return image
 
 
 def rebuild(
@@ -93,11 +103,12 @@ def rebuild(
     return torch.cat([model.rebuild(part, Mask(visible, hidden), leak) for part, visible, hidden in sides])
 
 
-def hidden_pixels(model: Rebuilder, mask: Mask) -> Shaped[Tensor, "b *size"]:
-    """True where a pixel belongs to a hidden unit."""
+def hidden_pixels(model: Rebuilder, mask: Mask) -> Bool[Tensor, "b _ *size"]:
+    """True where a pixel belongs to a hidden unit; of one channel, or of each where units differ by channel."""
     grid = model.encoder.grid
-    units = as_bool(mask.hidden, grid.num_units)[..., None].expand(-1, -1, math.prod(grid.unit))
-    return grid.join(units)[:, 0]
+    hidden = grid.spread(as_bool(mask.hidden, grid.num_units))
+    told = hidden[:, :1].expand(-1, model.encoder.planes, *hidden.shape[2:])
+    return hidden if hidden.shape[1] == 1 else torch.cat([hidden, told], dim=1)
 
 
 def draw(rows: list[Row], path: Path) -> None:
@@ -129,8 +140,13 @@ def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, pat
 def strip(view: Shaped[Tensor, "b c *size"], x: Shaped[Tensor, "b c *size"], path: Path, modality: str) -> None:
     """Samples below each other as one small PNG, on the brightness scale of `x`."""
     kind = make_modality(modality)
-    ranges = [(0.0, 255.0) if kind.pictured else value_range(kind.as_drawn(raw)) for raw in x]
-    view = torch.stack([kind.drawn(sample.cpu()) for sample in view])
+    ranges = [(0.0, 255.0) if kind.pictured else value_range(kind.flat(kind.as_drawn(raw, raw))) for raw in x]
+    view = torch.stack(
+        [
+            kind.drawn(sample.cpu()) if kind.pictured else kind.flat(kind.as_drawn(sample.cpu(), raw.cpu()))
+            for sample, raw in zip(view, x)
+        ]
+    )
     if min(view.shape[2:]) > FILM_SIDE:
         share = FILM_SIDE / min(view.shape[2:])
         view = nn.functional.interpolate(view.float(), scale_factor=share, mode="bilinear", antialias=True)

@@ -233,7 +233,7 @@ class Rebuilder(Objective):
 
     def empty_units(self, x: Shaped[Tensor, "b c *size"]) -> Bool[Tensor, "b n"]:
         """True where no value of a unit is finite."""
-        return self.encoder.grid_of(x).cut(x.isnan()).all(dim=2)
+        return self.encoder.grid_of(x).cut(self.encoder.values(x).isnan()).all(dim=2)
 
     def draw(self, batch: Batch, generator: Generator | None = None) -> Mask:
         """The batch's own mask if it has one, otherwise a new one."""
@@ -254,7 +254,8 @@ class Rebuilder(Objective):
         units = grid.cut(normalized)
         units = units.scatter(1, mask.hidden[..., None].expand_as(pixels), pixels)
         shape = (-1, *(1,) * (x.ndim - 2))
-        return grid.join(units) * self.encoder.std.view(shape) + self.encoder.mean.view(shape)
+        values = grid.join(units) * self.encoder.std.view(shape) + self.encoder.mean.view(shape)
+        return torch.cat([values, x[:, values.shape[1] :].float()], dim=1) if self.encoder.planes else values
 
 
 def drawn_by(objective: nn.Module) -> Rebuilder | None:

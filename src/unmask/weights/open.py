@@ -37,8 +37,11 @@ from unmask.weights.resize import (
     resize_decoder,
     resize_relative,
     settle_decoder,
+    token_grid,
 )
 from unmask.weights.timm_models import pretrained
+
+NEW = ("patch_embed.group", "patch_embed.time.weight")  # of scenes, which weights of images do not have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +132,11 @@ class Opened:
         if sees_wholes(self.model):
             require_channels(self.channels, encoder.channels, self.source)
         elif ANCHOR in state:
-            grids = _tokens(self.model, self.grid), _tokens(self.model, encoder.grid)
+            grids = token_grid(self.model, self.grid), token_grid(self.model, encoder.grid)
             state = for_grid(state, *grids, mix, self.prefix, encoder.modality)
-        load_strictly(encoder.net, {key: state[key] for key in state if not key.startswith("relative.")}, self.source)
+        new = {key: value for key, value in encoder.net.state_dict().items() if key in NEW}
+        new |= {key: state[key] for key in state if not key.startswith("relative.")}
+        load_strictly(encoder.net, new, self.source)
         if tables := under(state, "relative."):
             own: Any = encoder.relative
             load_strictly(own, resize_relative(tables, own.state_dict()), f"{self.source}, relative positions")
@@ -260,11 +265,6 @@ def _grid(model: str, state: State, size: tuple[int, ...] | None, unit: tuple[in
     patch = unit or tuple(state[ANCHOR].shape[2:])
     size = size or tuple(default_config(model).get("input_size", (3, 224, 224))[1:])
     return Grid(tuple(side // unit for side, unit in zip(size, patch)), patch)
-
-
-def _tokens(model: str, grid: Grid) -> Grid:
-    """The grid that a position table has rows for: Hiera's are of patches of 4 pixels, 8 x 8 in each of its units."""
-    return Grid(tuple(8 * side for side in grid.shape), (4, 4)) if model.startswith("hiera") else grid
 
 
 def _channels(weights: Canonical) -> int:

@@ -95,6 +95,11 @@ def mixed(weight: Float[Tensor, "d old p q"], mix: Float[Tensor, "new old"]) -> 
     return weight if _is_identity(mix) else torch.einsum("no,dopq->dnpq", mix.to(weight.dtype), weight)
 
 
+def token_grid(model: str, grid: Grid) -> Grid:
+    """The grid that a position table has rows for: Hiera's are of patches of 4 pixels, 8 x 8 in each of its units."""
+    return Grid(tuple(8 * side for side in grid.shape), (4, 4)) if model.startswith("hiera") else grid.plane
+
+
 def for_grid(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int, modality: str) -> State:
     """A timm state dict for another grid of as many axes, or of three for an image's two, and other channels.
     modality: what the encoder takes, whose text may say how filters are spread."""

@@ -26,6 +26,7 @@ class Maps(ABC):
         self.lost: list[tuple[str, str]] = []  # name, reason: images without truth, and the reverse
         self.remarks: list[str] = []
         self.notes: defaultdict[str, set[str]] = defaultdict(set)  # what was done to masks -> names of their images
+        self.held: tuple[str, np.ndarray] = "", np.zeros((0, 0), np.int32)  # the last truth that parts were cut from
         self.nodata: frozenset[int] = frozenset()  # further numbers that mean no class, such as -9999
         self.common = legend  # what the numbers of `truth` are brought to where several places are read together
 

@@ -53,6 +53,8 @@ class Scene:
     segments: Mapping[int, int] | None = None  # number in a panoptic mask -> number of the class
     class_masks: Mapping[int, str] = field(default_factory=dict)  # number of a class -> file that shows where it is
     id_: Id | None = None  # that its annotation file gives it
+    place: tuple[int, ...] = ()  # top, left, height and width of the part that is seen, of scenes
+    whole: tuple[int, int] = (0, 0)  # height and width of all of it, where a part is seen
     turn: int = 1  # EXIF's orientation by which its annotations were turned to the image as shown
 
 

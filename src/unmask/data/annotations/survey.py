@@ -101,7 +101,11 @@ class Survey:
 
 
 def read_scene(part: Maps, scene: Scene, size: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The numbers of a mask, and the size of its image."""
+    """The numbers of a mask, and the size of its image; of the part of it that is seen."""
+    if scene.place:
+        top, left, height, width = scene.place
+        values = _whole_truth(part, scene)[top : top + height, left : left + width]
+        return renumbered(values, part.legend, part.common), (height, width)
     size = size or part.size_of(scene)
     values = part.truth(scene, size)
     turned = len(size) == 2 and values.shape == size[::-1] != size
@@ -109,6 +113,18 @@ def read_scene(part: Maps, scene: Scene, size: tuple[int, ...] | None = None) ->
         values = turned_mask(values, orientation)
         part.notes["turned along with the image, which EXIF turns"].add(scene.name)
     return renumbered(values, part.legend, part.common), size
+
+
+def _whole_truth(part: Maps, scene: Scene) -> np.ndarray:
+    """Of all parts of a scene, which are asked for one after the other."""
+    path, values = part.held
+    if path != scene.path:
+        values = part.truth(scene, scene.whole)
+        if values.shape != scene.whole:
+            sizes = f"{scene.whole[0]} x {scene.whole[1]}, its mask {values.shape[0]} x {values.shape[1]}"
+            raise BadImage(f"is {sizes}")
+        part.held = scene.path, values
+    return values
 
 
 def _solid(values: np.ndarray) -> set[int]:

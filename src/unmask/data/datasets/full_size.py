@@ -8,8 +8,8 @@ from typing import Any
 from jaxtyping import Shaped
 from torch import Tensor
 
-from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
+from unmask.data.modality import IMAGE
 from unmask.data.source import Source, open_source, why
 
 
@@ -25,17 +25,18 @@ def read_shown(
     channels: int,
     max_side: int | None,  # pixels, as for `decode`
     bad: Callable[[str, str], Any],  # told name and reason of an image that cannot be used; it is passed over
+    modality: str = IMAGE,  # what they are
 ) -> Iterator[Shown]:
     """One image at a time, so that a folder of any size fits into memory."""
-    source = images if isinstance(images, Source) else open_source(images)
+    source = images if isinstance(images, Source) else open_source(images, modality)
     for index, item in enumerate(source.items):
         try:
-            image = decode(source.read(index), max_side=max_side)
-            pixels = to_channels(image.pixels, channels)
+            image = source.modality.decode(source.raw(index), max_side)
+            pixels = source.modality.fitted(image.content, channels)
         except (BadImage, OSError) as error:
             bad(item.name, why(error))
             continue
-        yield Shown(item.name, pixels, image.size)
+        yield Shown(item.name, pixels, (image.size[0], image.size[1]))
 
 
 def as_shown(pixels: Shaped[Tensor, "n c h w"]) -> list[Shown]:

@@ -20,6 +20,7 @@ from unmask.data.annotations.objects import Scene, photographs
 from unmask.data.annotations.survey import MANY, Survey, read_scene
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import Samples
+from unmask.data.datasets.left_out import refuse_or_say
 from unmask.data.datasets.splits import split_images
 from unmask.data.labels import learnt_and_tested, some
 from unmask.data.sheet import Sheet, inspect
@@ -27,8 +28,6 @@ from unmask.data.source import Source, why
 from unmask.errors import DataError
 
 KEEP = 2**31  # bytes of decoded images, and of maps, that are kept in memory
-TOLERATED, FEW = 0.25, 5  # share and number of bad images and masks that are borne where nothing was asked for
-NAMED = 20  # of them, on the screen
 RARE = 1e-3  # share of the pixels of a class below which that is worth saying
 
 
@@ -53,7 +52,8 @@ class Segments:
 
     def __init__(self, samples: Samples, maps: Callable[[int], np.ndarray], indices: Sequence[int]):
         self.samples, self.maps, self.indices = samples, maps, list(indices)
-        self.names, self.channels = samples.names, samples.channels + 1
+        self.modality = samples.source.modality
+        self.names, self.channels = samples.names, samples.channels + self.modality.planes + 1
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -61,7 +61,7 @@ class Segments:
     def image(self, i: int) -> Shaped[Tensor, "c h w"]:
         """Image and map, both as large as the image is kept; one that went bad is replaced by the next good one."""
         pixels, place = self.samples.substitute(i)
-        map_ = torch.from_numpy(self.maps(self.indices[place]))[None, None]
+        map_ = torch.from_numpy(self._known(pixels, self.maps(self.indices[place])))[None, None]
         if map_.shape[2:] != pixels.shape[1:]:
             map_ = torch.nn.functional.interpolate(map_, pixels.shape[1:], mode="nearest-exact")
         return torch.cat([pixels, map_[0].to(pixels.dtype)])
@@ -69,7 +69,17 @@ class Segments:
     def pair(self, i: int) -> tuple[Shaped[Tensor, "c h w"], UInt8[np.ndarray, "h w"]]:
         """Image `i` as it is kept, and its map at the image's own size; replaced likewise."""
         pixels, place = self.samples.substitute(i)
-        return pixels, self.maps(self.indices[place])
+        return pixels, self._known(pixels, self.maps(self.indices[place]))
+
+    def picture(self, pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "k h w"]:
+        """An image as it is drawn."""
+        return self.modality.shown(pixels, pixels)
+
+    def _known(self, pixels: Shaped[Tensor, "c h w"], map_: UInt8[np.ndarray, "p q"]) -> UInt8[np.ndarray, "p q"]:
+        """The same map, void where the image has no value."""
+        if not self.modality.gaps or map_.shape != tuple(pixels.shape[1:]):
+            return map_
+        return np.where(self.modality.values(pixels).isnan().all(dim=0).numpy(), np.uint8(VOID), map_)
 
 
 class Segmented:
@@ -93,7 +103,7 @@ class Segmented:
         self.parts = self._open(places, images, classes)
         for remark in [remark for part in self.parts for remark in part.remarks]:
             say(remark)
-        self.scenes = [(part, scene) for part in self.parts for scene in _named_apart(part, len(self.parts) > 1)]
+        self.scenes = self._divided([(p, scene) for p in self.parts for scene in _named_apart(p, len(self.parts) > 1)])
         self.where, self.max_side = ", ".join(part.where for part in self.parts), max_side
         self.source = self._source([scene for _, scene in self.scenes])
         everything = list(range(len(self.scenes)))
@@ -112,7 +122,7 @@ class Segmented:
         self.numbers, names, self.void = _classes(self.legend, void, looked, say)
         bad |= looked.strange(set(self.numbers) | self.void)
         left_out = [*lost, *((self.scenes[i][1].name, bad[i]) for i in sorted(bad))]
-        _refuse_or_say(left_out, len(everything) + len(lost), max_bad, self.where, say)
+        refuse_or_say(left_out, len(everything) + len(lost), max_bad, self.where, say)
         good = [i for i in everything if i not in bad]
         seen = looked.seen(good)
         unseen = [name for number, name in zip(self.numbers, names) if number not in seen]
@@ -141,6 +151,10 @@ class Segmented:
 
     def _source(self, scenes: list[Scene]) -> Source:
         return photographs(self.where, scenes)
+
+    def _divided(self, scenes: list[tuple[Maps, Scene]]) -> list[tuple[Maps, Scene]]:
+        """Parts of large scenes, each for itself."""
+        return scenes
 
     def segments(self, split: str, channels: int, rows: Sequence[int] | None = None) -> Segments:
         """The images of a split, or those at given indices, with their maps."""
@@ -274,19 +288,3 @@ def _named_apart(part: Maps, several: bool) -> list[Scene]:
     """Where there are several places, names begin with theirs."""
     scenes = part.scenes
     return [replace(scene, name=f"{Path(part.where).name}/{scene.name}") for scene in scenes] if several else scenes
-
-
-def _refuse_or_say(
-    left_out: list[tuple[str, str]], total: int, max_bad: float | None, where: str, say: Callable[[str], Any]
-) -> None:
-    if not left_out:
-        return
-    lines = [f"  {name}: {reason}" for name, reason in left_out[:NAMED]]
-    lines += [f"  ... and {len(left_out) - NAMED:,} more"] if len(left_out) > NAMED else []
-    count = f"{len(left_out):,} of {total:,} images and masks of {where}"
-    most = max(FEW, TOLERATED * total) if max_bad is None else max_bad * total
-    if len(left_out) > most or len(left_out) == total:
-        told = f"{TOLERATED:.0%}, and more than {FEW}" if max_bad is None else f"{max_bad:.0%}"
-        advice = "" if len(left_out) == total else "; mend them, or allow more with --max-bad"
-        raise DataError(f"{count} cannot be used, more than {told}{advice}:\n" + "\n".join(lines))
-    say(f"{count} are left out:\n" + "\n".join(lines))

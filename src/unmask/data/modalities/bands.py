@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from statistics import median
 
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -22,6 +22,8 @@ from unmask.choice import Choice
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scene import Scene, open_scene
 from unmask.data.codecs.scenes.colours import colours_of, composite
+from unmask.data.codecs.scenes.georeference import Georeference
+from unmask.data.codecs.scenes.groups import EACH, groups_of, require_groups
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.codecs.scenes.tags import time_in_name
 from unmask.data.modality import Decoded, Facts, Modality, Piece, Raw, Window, make_modality
@@ -40,13 +42,13 @@ PLANES = ("metres", "year", "month", "hour")
 
 class Bands(Modality):
     word, axes, sizes = "scene", ("height", "width"), ("height", "width")
-    gaps, by_path, divides = True, True, True
+    gaps, by_path, divides, labelled = True, True, True, "pixel"
 
     def __init__(
         self,
         window: PositiveInt | None = None,
         groups: object = None,
-        scale: bool = False,
+        scale: bool | float = False,
         time: bool = False,
         nodata: float | None = None,
         names: tuple[str, ...] = (),
@@ -54,25 +56,25 @@ class Bands(Modality):
     ):
         """window: pixels of the squares by which larger scenes are read; by default 512, of scenes beyond 1,024.
         groups: of bands, by number from 0 or by name, each with patches, embeddings and masks of its own, as in SatMAE:
-        ((0, 1, 2), (3, 4)); or "each". scale: the encoder is told how many metres a pixel is wide, as in Scale-MAE.
-        time: it is told when a scene was taken, by its tags or its name. nodata: a value that means no data, besides
-        those that files name and NaN. names: of the bands, in place of the files'. metres: of a pixel, where files do
-        not say."""
+        ((0, 1, 2), (3, 4)); or "each". scale: positions lie as far apart as patches do on the ground, as in Scale-MAE;
+        the metres of a pixel at which they are one apart, True for those of the median scene. time: the encoder is told
+        when a scene was taken, by its tags or its name. nodata: a value that means no data, besides those that files
+        name and NaN. names: of the bands, in place of the files'. metres: of a pixel, where files do not say."""
         if window is not None and window < 16:
             raise UserError(f"windows of scenes are 16 pixels wide or more; got {window}")
         if metres is not None and not metres > 0:
             raise UserError(f"metres of a pixel are a length above 0; got {metres}")
         self.side, self.scale, self.time, self.nodata = window, scale, time, nodata
-        self.names, self.groups, self.metres = tuple(map(str, names)), groups, metres
+        self.called, self.groups, self.metres = tuple(map(str, names)), groups, metres
         self.given = {"window": window, "groups": groups, "scale": scale, "time": time, "nodata": nodata}
-        self.given |= {"names": self.names, "metres": metres}
-        if groups is not None and groups != "each":
-            _require_groups(groups)
+        self.given |= {"names": self.called, "metres": metres}
+        if groups is not None and groups != EACH:
+            require_groups(groups)
 
     @property
     def planes(self) -> int:
         """At the end of a view, each of one value: what is told of the scene as a whole."""
-        return len(PLANES) if self.time else int(self.scale)
+        return len(PLANES) if self.time else int(bool(self.scale))
 
     @classmethod
     def claims(cls, name: str, head: bytes) -> bool:
@@ -93,23 +95,30 @@ class Bands(Modality):
         return [(path,) for path in paths if path not in maps], [remark]
 
     def settled(self, raws: Sequence[Callable[[], Raw]]) -> Modality:
-        if self.side and self.names:
+        if self.side and self.called and self.scale is not True:
             return self
-        sides, names, counts = [], Counter[tuple[str, ...]](), Counter[int]()
+        sides, names, counts, metres = [], Counter[tuple[str, ...]](), Counter[int](), []
         for raw in raws:
             with suppress(BadImage, OSError):
                 scene = self._opened(raw())
                 sides.append(max(scene.size))
                 names[scene.names] += 1
                 counts[scene.channels] += 1
+                metres += [] if (width := self._metres(scene)) is None else [width]
         if not sides:
             return self
         (own, _), (channels, _) = names.most_common(1)[0], counts.most_common(1)[0]
         numbered = all(re.fullmatch(r"band.?\d+", name) for name in own) or len(own) != channels
         most = int(math.sqrt(VALUES / channels))
-        chosen = self.given | {"names": self.names or (own[:1] if numbered else own)}
+        chosen = self.given | {"names": self.called or (own[:1] if numbered else own)}
         chosen["window"] = self.side or min(most, WINDOW if max(sides) > LARGE else LARGE)
-        text = ", ".join(f"{key}={value!r}" for key, value in chosen.items() if value not in (None, False))
+        if self.scale is True:
+            if not metres:
+                raise UserError("bands(scale=True): no scene says how wide a pixel is; say it, in metres: metres=10")
+            chosen["scale"] = round(median(metres), 6)
+        text = ", ".join(
+            f"{key}={value!r}" for key, value in chosen.items() if value is not None and value is not False
+        )
         return make_modality(f"bands({text})")
 
     def pieces(self, raw: Raw) -> list[tuple[int, ...]]:
@@ -124,6 +133,25 @@ class Bands(Modality):
         h, w = min(height, self.side), min(width, self.side)
         return [(top, left, h, w) for top in _starts(height, h) for left in _starts(width, w)]
 
+    def georeference(self, raw: Raw) -> Georeference:
+        return self._opened(raw).georeference
+
+    def overview(self, raw: Raw, max_side: int) -> Float[Tensor, "c h w"]:
+        scene = self._opened(raw)
+        values, valid = scene.overview(max_side)
+        values[:, ~valid] = torch.nan
+        return torch.cat([values, self._told(scene, raw, (values.shape[1], values.shape[2]))])
+
+    def columns(self, raw: Raw) -> Mapping[str, str]:
+        try:
+            place = self._opened(raw).georeference
+        except (BadImage, OSError):
+            return {}
+        if isinstance(raw, Piece):
+            top, left, height, width = raw.place
+            place = place.window((top, top + height), (left, left + width))
+        return place.columns
+
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
         scene = self._opened(raw)
         top, left, height, width = raw.place if isinstance(raw, Piece) else (0, 0, *scene.size)
@@ -137,7 +165,7 @@ class Bands(Modality):
         if not valid.all():
             notes.append("without data in part" if valid.any() else "without data")
         known = values[values.isfinite()]
-        ends = (float(known.min()), float(known.max())) if len(known) else None
+        ends = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
         facts = (scene.format, (height, width), scene.channels, scene.bits, tuple(notes), ends)
         return Decoded(torch.cat([values, self._told(scene, raw, (height, width))]), *facts)
 
@@ -178,14 +206,16 @@ class Bands(Modality):
             "flip": Choice("on", "seen from above, left and right mean the same"),
         }
 
+    def as_drawn(self, x: Shaped[Tensor, "c h w"], like: Tensor | None = None) -> Float[Tensor, "c h w"]:
+        """Each band from 0 to 255, between its first and its last percent: bands differ in what they measure."""
+        x, source = x.float(), (x if like is None else like).float()
+        low, high = (torch.stack([_share(band, share) for band in source]) for share in (0.01, 0.99))
+        low, high = low.view(-1, 1, 1), high.view(-1, 1, 1)
+        return (255 * (x - low) / (high - low).clamp(min=1e-9)).clamp(0, 255)
+
     def shown(self, content: Float[Tensor, "c h w"], view: Shaped[Tensor, "c *size"]) -> Float[Tensor, "3 h w"]:
-        """The composite, from 0 to 255: the scale on which lists and galleries draw."""
-        x = self._three(self.values(content), tuple(range(self.num_channels(content))))
-        known = x[x.isfinite()]
-        if not len(known):
-            return torch.full_like(x, 255.0)
-        low, high = np.quantile(known[:: max(1, len(known) // 100_000)].numpy(), (0.01, 0.99))
-        return (255 * (x - low) / max(high - low, 1e-9)).clamp(0, 255).nan_to_num(nan=255.0)
+        values = self.as_drawn(self.values(content))
+        return self._three(values, tuple(range(len(values)))).nan_to_num(nan=255.0)
 
     def flat(self, x: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "3 h w"]:
         """Three bands as red, green and blue; of each group, side by side, where there are groups."""
@@ -195,7 +225,7 @@ class Bands(Modality):
 
     def legend(self, channels: int) -> str:
         """Which bands pictures show."""
-        names = [self.names[i] if i < len(self.names) else f"band {i + 1}" for i in range(channels)]
+        names = [self.called[i] if i < len(self.called) else f"band {i + 1}" for i in range(channels)]
         if len(groups := self.groups_of(channels)) > 1:
             places = [[group[i] for i in composite([names[g] for g in group], len(group))] for group in groups]
             return f"drawn of each group: {'; '.join('+'.join(names[i] for i in three) for three in places)}"
@@ -206,39 +236,22 @@ class Bands(Modality):
 
     def groups_of(self, channels: int) -> tuple[tuple[int, ...], ...]:
         """Numbers of the bands of each group; nothing without groups. Raises UserError for bands that there are not."""
-        if self.groups is None:
-            return ()
-        if self.groups == "each":
-            return tuple((band,) for band in range(channels))
-        places = {name: i for i, name in enumerate(self.names)}
-        groups = []
-        for group in _require_groups(self.groups):
-            if unknown := [band for band in group if isinstance(band, str) and band not in places]:
-                have = f"they are {', '.join(self.names)}" if self.names else "the files do not name any"
-                raise UserError(f"groups name the band {unknown[0]!r}; {have}")
-            groups.append(tuple(places[band] if isinstance(band, str) else band for band in group))
-        counts = Counter(band for group in groups for band in group)
-        if set(counts) != set(range(channels)) or max(counts.values()) > 1:
-            raise UserError(
-                f"groups have each of the {many(channels, 'band')} once, by numbers from 0 to {channels - 1}; got"
-                f" {self.groups}"
-            )
-        return tuple(groups)
+        return () if self.groups is None else groups_of(self.groups, self.called, channels)
 
     def network(self, channels: int) -> Mapping[str, object]:
         told = {"groups": self.groups_of(channels)} if self.groups is not None else {}
         told |= {"planes": self.planes} if self.planes else {}
-        return told | ({"scale": True} if self.scale else {})
+        return told | ({"scale": float(self.scale)} if self.scale else {})
 
     def colours(self, channels: int) -> Sequence[str] | None:
         """Names of the channels for weights that know red, green and blue; None where no band has such a name."""
-        if len(self.names) != channels or not colours_of(self.names):
+        if len(self.called) != channels or not colours_of(self.called):
             return None
-        letters = {place: colour for colour, place in colours_of(self.names).items()}
+        letters = {place: colour for colour, place in colours_of(self.called).items()}
         return [letters.get(i, f"band {i + 1}") for i in range(channels)]
 
     def _three(self, x: Shaped[Tensor, "c h w"], group: tuple[int, ...]) -> Shaped[Tensor, "3 h w"]:
-        names = [self.names[i] if i < len(self.names) else "" for i in group]
+        names = [self.called[i] if i < len(self.called) else "" for i in group]
         places = [group[i] for i in composite(names, len(group))]
         return x[places] if len(places) == 3 else x[places].expand(3, -1, -1)
 
@@ -248,11 +261,16 @@ class Bands(Modality):
             raise BadImage("a scene is one file or one array")
         return open_scene(source, nodata=self.nodata)
 
+    def _metres(self, scene: Scene) -> float | None:
+        """Of a pixel, the geometric mean of its sides."""
+        sides = scene.georeference.metres
+        return self.metres if sides is None else math.sqrt(sides[0] * sides[1])
+
     def _told(self, scene: Scene, raw: Raw, size: tuple[int, int]) -> Float[Tensor, "_ h w"]:
         """Planes of one value each: metres from pixel to pixel; year, month and hour. NaN: not known."""
         if not self.planes:
             return torch.zeros(0, *size)
-        metres = math.prod(scene.georeference.metres) ** 0.5 if scene.georeference.metres else self.metres
+        metres = self._metres(scene)
         source = raw.of if isinstance(raw, Piece) else raw
         time = scene.time or (time_in_name(os.path.basename(source)) if isinstance(source, str) else None)
         facts = [math.nan if metres is None else metres, *_moments(time)][: self.planes]
@@ -263,13 +281,13 @@ def _moments(time: datetime | None) -> tuple[float, float, float]:
     return (math.nan,) * 3 if time is None else (time.year, time.month, time.hour + time.minute / 60)
 
 
+def _share(band: Float[Tensor, "h w"], share: float) -> Float[Tensor, ""]:
+    """The value below which a share of those lie that there are; 0 where there are none."""
+    values = band[band.isfinite()]
+    values = values[:: max(1, len(values) // 100_000)]
+    return values.quantile(share) if len(values) else band.new_zeros(())
+
+
 def _starts(length: int, side: int) -> list[int]:
     """Of squares side by side, the last one flush with the end."""
     return [*range(0, length - side, side), length - side]
-
-
-def _require_groups(groups: object) -> tuple[tuple[int | str, ...], ...]:
-    if isinstance(groups, tuple | list) and groups and all(isinstance(g, tuple | list) and g for g in groups):
-        if all(isinstance(band, int | str) for group in groups for band in group):
-            return tuple(tuple(group) for group in groups)
-    raise UserError(f"groups of bands are written ((0, 1, 2), (3, 4)), by numbers or names, or 'each'; got {groups!r}")

@@ -235,7 +235,7 @@ class Multimodal(Modality):
     def full_size(self, given: Sequence[int]) -> tuple[int, ...]:
         return super().full_size(given[:1] if len(given) == 2 and given[0] == given[1] else given)
 
-    def as_drawn(self, x: Float[Tensor, "_ length"]) -> Float[Tensor, "1 length"]:
+    def as_drawn(self, x: Float[Tensor, "_ length"], like: Tensor | None = None) -> Float[Tensor, "1 length"]:
         """0 to 255: images as they are, other parts from `SPREAD` deviations below their mean to as many above."""
         layout, views = self._layout, []
         for number, (part, view) in enumerate(zip(self.parts, layout.unpack(x))):

@@ -40,6 +40,12 @@ def light_decoder(encoder: Encoder) -> str:
     return "full(dim=128, depth=2, heads=4)" if encoder.dim < 384 else "full(dim=512, depth=8, heads=16)"
 
 
+def without_holes(units: Float[Tensor, "b m p"], channels: int) -> Float[Tensor, "b m p"]:
+    """Normalised units whose missing values are each channel's mean in the unit, so that they say nothing of it."""
+    split = units.unflatten(2, (-1, channels))  # the channel is last in a unit
+    return torch.where(split.isnan(), split.nanmean(dim=2, keepdim=True), split).nan_to_num(nan=0.0).flatten(2)
+
+
 class Prediction(Rebuilder):
     """A rebuilder whose `target` is a part of `targets/`, or one from elsewhere that may define less."""
 
@@ -73,13 +79,15 @@ class Prediction(Rebuilder):
         prediction: Float[Tensor, "b m p"],
         wanted: Shaped[Tensor, "b m q"],
     ) -> tuple[Float[Tensor, "b m p"], Float[Tensor, ""] | float]:
-        """Predictions that are right where a unit holds no value, so that these add nothing to a mean; and the share of
-        units that do, by which a mean over all is to be divided."""
+        """Predictions that are right where there is no value, so that these add nothing to a mean; and the share of
+        what is left, by which a mean over all is to be divided. Of targets that are no pixels, whole units count."""
         if not self.encoder.gaps or prediction.shape != wanted.shape:
             return prediction, 1.0
-        empty = self.empty_units(x).gather(1, index)
+        empty = take(self.encoder.grid_of(x).cut(self.encoder.values(x).isnan()), index)
+        if not getattr(self.target, "per_pixel", False) or empty.shape != wanted.shape:
+            empty = empty.all(dim=2, keepdim=True)
         share = 1 - empty.float().mean()
-        return torch.where(empty[..., None], wanted.to(prediction.dtype), prediction), share.clamp(min=1e-6)
+        return torch.where(empty, wanted.to(prediction.dtype), prediction), share.clamp(min=1e-6)
 
     def with_sampler(
         self,
@@ -122,6 +130,10 @@ class Prediction(Rebuilder):
     @torch.no_grad()
     def targets(self, x: Shaped[Tensor, "b c *size"], index: Int[Tensor, "b m"]) -> Shaped[Tensor, "b m p"]:
         """Targets of the units in `index`. Where the target allows it, the other units are not even normalised."""
+        encoder, grid = self.encoder, self.encoder.grid_of(x)
+        if isinstance(self.target, UnitTarget) and (encoder.gaps or grid.plane is not grid):
+            units = take(grid.cut(encoder.normalize(x, fill=False)), index)
+            return self.target.of(without_holes(units, grid.width(encoder.channels)))
         if isinstance(self.target, UnitTarget):
-            return self.target.of(self.encoder.normalize_units(take(self.encoder.grid_of(x).cut(x), index)))
+            return self.target.of(encoder.normalize_units(take(grid.cut(x), index)))
         return take(self.target(x if getattr(self.target, "raw", False) else self.encoder.normalize(x)), index)

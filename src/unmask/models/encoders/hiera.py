@@ -11,9 +11,10 @@ from torch.nn.functional import interpolate
 from unmask.errors import UserError
 from unmask.masking.grid import Grid, take
 from unmask.masking.mask import Mask, as_bool
-from unmask.models.encoder import Encoder, Tokens, statistics_of
+from unmask.models.encoder import Encoder, Tokens
 from unmask.models.layers.position import TableCache
 from unmask.models.layers.weight_init import initialize
+from unmask.models.sizes import statistics_of
 
 __all__ = ["Hiera"]
 

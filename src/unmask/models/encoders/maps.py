@@ -15,8 +15,9 @@ from unmask.errors import UserError
 from unmask.masking.grid import Grid
 from unmask.masking.mask import Mask
 from unmask.models.any_network import create_network
-from unmask.models.encoder import Encoder, Tokens, statistics_of
+from unmask.models.encoder import Encoder, Tokens
 from unmask.models.layers.feature_taps import find_taps, vector
+from unmask.models.sizes import statistics_of
 
 __all__ = ["Maps"]
 SIZE = (224, 224)  # pixels, where nobody says

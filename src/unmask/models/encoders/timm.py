@@ -17,19 +17,20 @@ from torch import Tensor, nn
 from unmask.errors import UserError
 from unmask.masking.grid import Grid, Part, take
 from unmask.masking.mask import Mask
-from unmask.models.encoder import Encoder, Tokens, statistics_of
+from unmask.models.encoder import Encoder, Tokens
 from unmask.models.layers.attention_maps import require_maps, weights_of
-from unmask.models.layers.network import family, make_network, sees_windows, shape_of
+from unmask.models.layers.band_embed import BandEmbed, embed_bands, for_scenes
+from unmask.models.layers.network import arguments_of, family, make_network, sees_windows, shape_of
 from unmask.models.layers.part_embed import PartEmbed, attended, filled
 from unmask.models.layers.point_embed import SPACE
 from unmask.models.layers.position import TableCache, fill_sincos
 from unmask.models.layers.unit_embed import rotary
 from unmask.models.layers.weight_init import initialize
 from unmask.models.layers.windowed_attention import Windows
+from unmask.models.sizes import statistics_of
 from unmask.plain import PositiveInt
 
 __all__ = ["Timm"]
-OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # arguments with flags of their own
 
 
 class Timm(Encoder):
@@ -59,6 +60,9 @@ class Timm(Encoder):
         class_tokens: PositiveInt = 1,
         parts: tuple[Part, ...] = (),
         placed: bool = False,
+        groups: Any = (),
+        planes: int = 0,
+        scale: float | None = None,
         **options: Any,
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
@@ -71,26 +75,21 @@ class Timm(Encoder):
         learned_positions: the position table is trained from random values, in place of MAE's fixed sine-cosine one.
         class_tokens: of the class and register tokens, whose mean stands for the image (Pixio has eight); those beyond
         the first are timm's registers, made unless reg_tokens says how many there are.
+        groups, planes, scale: of bands; channels that tell of a whole scene; metres of a usual pixel: see band_embed.py
         relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
         parts: that a row of units consists of; placed: units have places of their own; see part_ and point_embed.py.
         """
-        # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
-        arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
-        arguments |= {"img_size": tuple(image_size)} if image_size else {}
-        arguments |= {"patch_size": patch_size} if patch_size else {}
-        for name in OURS & options.keys():
-            raise UserError(f"{name} in {model}(...) is set by unmask; use --image-size, --patch-size or --channels")
-        if class_tokens > 1:
-            registers = "num_reg_tokens" if family(model.split(".")[0]) == "eva" else "reg_tokens"
-            arguments.setdefault(registers, class_tokens - 1)
+        arguments = arguments_of(model, image_size, patch_size, channels, class_tokens, options)
         windowed = sees_windows(model, window, relative)
         net = make_network(model, arguments, pretrained, windowed, len(image_size or ()) or 2, parts, placed)
         if not len(net.blocks):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
         super().__init__(*statistics_of(net.pretrained_cfg if pretrained else {}, mean, std, channels))
-        self.net, self.arguments, self.channels = net, {"model_name": model, **arguments}, channels
+        told = embed_bands(net, channels, groups, planes, scale, windowed)
+        self.net, self.arguments, self.channels = net, {"model_name": model, **arguments, **told}, channels
+        self.planes, self.scale = planes, scale
         self.dim, self.num_prefix = net.num_features, net.num_prefix_tokens
-        self.grid = Grid(*shape_of(net), parts, SPACE if placed else 0)
+        self.grid = net.patch_embed.grid if told else Grid(*shape_of(net), parts, SPACE if placed else 0)
         self.own = {"class_tokens": class_tokens} if class_tokens > 1 else {}
         self.class_tokens = class_tokens
         if class_tokens > 1 and (net.cls_token is None or class_tokens > self.num_prefix):
@@ -98,7 +97,7 @@ class Timm(Encoder):
         if not pretrained:
             initialize(net)
         self._begin_positions(learned_positions, pretrained)
-        self.tables = TableCache(self.grid)
+        self.tables = TableCache(self.grid.plane)
         self.windows: Windows | None = None
         if windowed:
             self._see_windows(window, global_blocks, relative, attend_padding)
@@ -106,7 +105,7 @@ class Timm(Encoder):
     def _begin_positions(self, learned: bool, pretrained: bool) -> None:
         """Fills the filters of parts, and the position table, unless it came with weights; says if it is trained."""
         table = self.net.pos_embed
-        if isinstance(self.net.patch_embed, PartEmbed):
+        if isinstance(self.net.patch_embed, BandEmbed | PartEmbed):
             self.net.patch_embed.begin()
         if learned and table is None:
             why = "units at places of their own" if self.grid.space else "rotary positions"
@@ -117,7 +116,7 @@ class Timm(Encoder):
             if learned and not pretrained:
                 nn.init.trunc_normal_(table, std=0.02)
             elif not pretrained:
-                fill_sincos(table, self.grid)
+                fill_sincos(table, self.grid.plane)
 
     def _see_windows(self, window: int | None, global_blocks: int, relative: bool, attend_padding: bool) -> None:
         settings = (window, global_blocks, relative, attend_padding)
@@ -131,11 +130,11 @@ class Timm(Encoder):
         self, x: Shaped[Tensor, "b c *size"], mask: Mask | None = None, fill: Float[Tensor, "d"] | None = None
     ) -> Tokens:
         allowed = self._allowed(x, mask)
-        (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], mask, fill, allowed)
+        (tokens,) = self._run(self.prepared(x), [self.num_blocks - 1], mask, fill, allowed)
         return self._parts(self.net.norm(tokens), allowed)
 
     def attending(self, x: Shaped[Tensor, "b c *size"], allowed: Bool[Tensor, "_ t t"]) -> Tokens:
-        (tokens,) = self._run(self.normalize(x), [self.num_blocks - 1], allowed=allowed)
+        (tokens,) = self._run(self.prepared(x), [self.num_blocks - 1], allowed=allowed)
         return self._parts(self.net.norm(tokens))
 
     @property
@@ -145,7 +144,7 @@ class Timm(Encoder):
     def layers(self, x: Shaped[Tensor, "b c *size"], last: int, mask: Mask | None = None) -> list[Tokens]:
         deepest = range(max(0, self.num_blocks - last), self.num_blocks)
         norm, allowed = self.net.norm, self._allowed(x, mask)
-        layers = self._run(self.normalize(x), deepest, mask, allowed=allowed)
+        layers = self._run(self.prepared(x), deepest, mask, allowed=allowed)
         return [self._parts(norm(tokens.float()), allowed) for tokens in layers]  # blocks in bf16 hand on bf16
 
     @property
@@ -157,9 +156,9 @@ class Timm(Encoder):
         return tuple(self.net.patch_embed.img_size)
 
     def _maps(self, x: Float[Tensor, "b c *size"], layers: list[int], norm: bool) -> list[Float[Tensor, "b d *grid"]]:
-        depths, shape = sorted(set(layers)), self.grid_of(x).shape
+        depths, grid = sorted(set(layers)), self.grid_of(x)
         units = [self._parts(tokens).units.float() for tokens in self._run(x, depths)]  # blocks in bf16 hand on bf16
-        maps = [(self.net.norm(u) if norm else u).unflatten(1, shape).movedim(-1, 1) for u in units]
+        maps = [grid.mapped(self.net.norm(u) if norm else u) for u in units]
         return [maps[depths.index(number)] for number in layers]
 
     def _run(
@@ -204,6 +203,7 @@ class Timm(Encoder):
         if tuple(x.shape[2:]) != grid.size:  # a few models see less than their input
             x = x[..., : grid.size[0], : grid.size[1]]
         units = net.patch_embed(x).flatten(1, -2)  # timm's keeps rows and columns apart
+        metres = x[:, self.channels, 0, 0] if self.scale else None
         visible = None
         if mask is not None and fill is not None:
             index = mask.hidden[..., None].expand(-1, -1, self.dim)
@@ -211,7 +211,7 @@ class Timm(Encoder):
         elif mask is not None:
             self.require_masks()
             visible = mask.visible
-        tokens = net.pos_drop(self._positioned(units, grid))
+        tokens = net.pos_drop(self._positioned(units, grid, metres))
         if visible is not None:
             prefix, units = self._parts(tokens)
             tokens = torch.cat([prefix, take(units, visible)], dim=1)
@@ -220,10 +220,15 @@ class Timm(Encoder):
             options = [{**option, "attn_mask": allowed[:, None]} for option in options]  # the same for every head
         return net.norm_pre(tokens), options
 
-    def _positioned(self, units: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b t d"]:
-        """Class and register tokens, then the units, each with its position where the model has a table."""
+    def _positioned(
+        self, units: Float[Tensor, "b n d"], grid: Grid, metres: Float[Tensor, "b"] | None = None
+    ) -> Float[Tensor, "b t d"]:
+        """Class and register tokens, then the units, each with its position where the model has a table. metres: of a
+        pixel of each sample, where positions are to be told in such."""
         net = self.net
-        table = None if net.pos_embed is None else self.tables(net.pos_embed, grid)
+        table = None if net.pos_embed is None else self.tables(net.pos_embed, grid.plane)
+        if table is not None and (grid.plane is not grid or metres is not None):
+            table = for_scenes(table, grid, metres, self.scale)
         if grid.places is not None:
             units = units + net.patch_embed.place(grid.places)
         prefix = [part.expand(units.shape[0], -1, -1) for part in (net.cls_token, net.reg_token) if part is not None]

@@ -13,6 +13,29 @@ from unmask.models.layers.point_embed import embed_points
 from unmask.models.layers.unit_embed import STAND_IN, embed_units, require_unit
 from unmask.models.layers.windowed_attention import WindowedBlock
 
+OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # arguments with flags of their own
+
+
+def arguments_of(
+    model: str,
+    image_size: tuple[int, ...] | None,
+    patch_size: int | tuple[int, ...] | None,
+    channels: int,
+    class_tokens: int,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Of timm's model. Raises UserError for options that have flags of their own."""
+    # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
+    arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
+    arguments |= {"img_size": tuple(image_size)} if image_size else {}
+    arguments |= {"patch_size": patch_size} if patch_size else {}
+    for name in OURS & options.keys():
+        raise UserError(f"{name} in {model}(...) is set by unmask; use --image-size, --patch-size or --channels")
+    if class_tokens > 1:
+        registers = "num_reg_tokens" if family(model.split(".")[0]) == "eva" else "reg_tokens"
+        arguments.setdefault(registers, class_tokens - 1)
+    return arguments
+
 
 def sees_windows(model: str, window: int | None, relative: bool) -> bool:
     """Whether blocks see windows or relative positions. Raises UserError for a model that cannot have them."""

@@ -1,6 +1,7 @@
 """Predictions of a classifier as a table, one row per image."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -39,23 +40,32 @@ def predict_classes(
     probabilities = answers(model, batches, model.encoder.mean.device, None)
     predictions = Predictions(samples.names, model.classes, probabilities, model.multi_label)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(predictions, out)
+    source = samples.source
+    write_predictions(predictions, out, more=[source.modality.columns(source.raw(i)) for i in samples.indices])
     rows = zip(samples.names, _texts(predictions), probabilities)
     say_first([f"{name}: {label or 'none'} ({row.max():.1%})" for name, label, row in rows], console)
     console.print(f"{len(samples):,} predictions: {out}", soft_wrap=True)
     return predictions
 
 
-def write_predictions(predictions: Predictions, path: Path, truth: list[str] | None = None) -> None:
-    """Columns: path, label (several are joined by |), the true label if `truth` is given, then one per class."""
+def write_predictions(
+    predictions: Predictions,
+    path: Path,
+    truth: list[str] | None = None,
+    more: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """Columns: path, label (several are joined by |), the true label if `truth` is given, then one per class, then
+    those of `more`, where some sample has them."""
+    others = list(dict.fromkeys(name for columns in more for name in columns))
 
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(["path", "label", *(["true"] if truth else []), *predictions.classes])
+            table.writerow(["path", "label", *(["true"] if truth else []), *predictions.classes, *others])
             for row, (name, label) in enumerate(zip(predictions.names, _texts(predictions))):
                 true = [truth[row]] if truth else []
-                table.writerow([name, label, *true, *(f"{p:.6f}" for p in predictions.probabilities[row])])
+                shares = [f"{p:.6f}" for p in predictions.probabilities[row]]
+                table.writerow([name, label, *true, *shares, *(more[row].get(key, "") for key in others)])
 
     write_atomically(path, write)
 

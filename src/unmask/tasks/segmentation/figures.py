@@ -113,7 +113,7 @@ def draw_overlays(
     for place in places:
         pixels, truth = segments.pair(place)
         predicted = answer(place)
-        image = as_image(pixels, truth.shape)
+        image = as_image(segments.picture(pixels), truth.shape)
         wrong = (predicted != truth) & (truth != VOID)
         marked = image // 3
         marked[wrong] = (255, 90, 60)

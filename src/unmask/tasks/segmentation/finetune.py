@@ -1,6 +1,8 @@
 """Trains a segmenter from settings: once in `transfer`, many times in studies."""
 
+import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,11 @@ from torch import Tensor
 
 from unmask.data.annotations.legend import VOID
 from unmask.data.codecs.decode import decode_side
+from unmask.data.datasets.scenes import SegmentedScenes
 from unmask.data.datasets.segmentation import Segmented, Segments
 from unmask.data.loaders.map_style import Loader
-from unmask.data.transforms.labelled.segmentation import SceneView
+from unmask.data.modality import make_modality
+from unmask.data.transforms.labelled.segmentation import NoDataView, SceneView
 from unmask.files import Json
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
@@ -55,10 +59,12 @@ def make_segment_loader(
     segments: Segments, encoder: Encoder, settings: SegmentSettings, micro: int | None = None
 ) -> Loader:
     """Augmented training batches of images with their maps."""
-    view = SceneView(
+    kind = make_modality(encoder.modality)
+    make = partial(NoDataView, planes=encoder.planes) if kind.gaps else SceneView
+    view = make(
         settings.crop_size,
         settings.side,
-        tuple(encoder.mean.tolist()),
+        (math.nan,) * (encoder.channels + encoder.planes) if kind.gaps else tuple(encoder.mean.tolist()),
         scale=settings.scale,
         limit=settings.class_limit,
         flip=settings.flip == "on",
@@ -118,7 +124,9 @@ def read_segmented(
     """Opens and checks the segmented data, and prints its remarks."""
     say = make_say(console)
     with progress(console, "looking at images and masks") as update:
-        segmented = Segmented(
+        kind = make_modality(encoder.modality)
+        make = partial(SegmentedScenes, modality=encoder.modality) if kind.divides else Segmented
+        segmented = make(
             data.on,
             max_side=decode_side(side or min(crop_size or encoder.input_size)),
             images=None if images is None else Path(images),

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from unmask.data.modality import make_modality
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder
@@ -36,7 +37,10 @@ def plan_segment(
     crop = plan.settings["crop_size"] = list(
         plan.choose("crop_size", list(encoder.input_size), "what the encoder was made for")
     )
-    side = plan.choose("side", min(crop), "images' shorter side fits a crop, as in the public recipe")
+    divides = make_modality(encoder.modality).divides
+    own = (min(sheet.median_size), "scenes keep their resolution, which crops show in part")
+    usual_side, why = own if divides else (min(crop), "images' shorter side fits a crop, as in the public recipe")
+    side = plan.choose("side", usual_side, why)
     if side < min(crop) / 4:
         raise UserError(f"--side {side} is less than a quarter of the crops of {crop}")
     most = 2 ** int(math.log2(max(2, count / 4)))

@@ -51,7 +51,7 @@ def predictions_place(out: Path | None) -> Path:
 
 def predict_maps(model: ImageSegmenter, config: Json, options: PredictOptions, out: Path, console: Console) -> Written:
     """See `TransferTask.predict`."""
-    source, bad = open_source(options.images), []
+    source, bad = open_source(options.images, model.encoder.modality), []
     shown = read_shown(source, model.encoder.channels, 4 * model.side, lambda name, why: bad.append((name, why)))
     names, shares, waiting = [], [], deque()
     files: dict[Path, None] = {}  # in order
@@ -64,22 +64,22 @@ def predict_maps(model: ImageSegmenter, config: Json, options: PredictOptions, o
     with progress(console, "segmenting", len(source.items)) as update:
         for map_ in model.maps(passing(), min(options.batch, windows_at_once(model.window))):
             image = waiting.popleft()
-            file = _file(image.name, files)
+            file = file_for(image.name, files)
             files[file] = None
             _write(image, map_, model.numbers, config["colours"], out, file)
             names.append(image.name)
             shares.append(np.bincount(map_.ravel(), minlength=len(model.classes)) / map_.size)
             update(len(names) + len(bad))
     say_left_out(bad, len(names), console)
-    _write_shares(names, shares, model.classes, out / SHARES)
+    write_shares(names, shares, model.classes, out / SHARES)
     write_json(out / CLASSES, {str(number): name for number, name in zip(model.numbers, model.classes)})
-    say_first([f"{name}: {_largest(row, model.classes)}" for name, row in zip(names, shares)], console)
+    say_first([f"{name}: {largest(row, model.classes)}" for name, row in zip(names, shares)], console)
     told = f"{many(len(names), 'image')}: class numbers as PNG in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
     console.print(told, soft_wrap=True, markup=False)
     return Written(out, names, [out / file for file in files], model.classes, model.numbers, np.array(shares))
 
 
-def _largest(shares: np.ndarray, classes: list[str]) -> str:
+def largest(shares: np.ndarray, classes: list[str]) -> str:
     return ", ".join(f"{classes[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:3] if shares[i] >= 0.005)
 
 
@@ -103,7 +103,7 @@ def _write(shown: Shown, map_: np.ndarray, numbers: list[int], colours: Colours,
     write_atomically(aside, lambda part: over.save(part, format="JPEG", quality=90))
 
 
-def _file(name: str, taken: Container[Path]) -> Path:
+def file_for(name: str, taken: Container[Path]) -> Path:
     """Path below the folder, mirroring the image's; images that share a stem keep their suffixes."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
     whole = Path(*parts) if parts else Path("image")
@@ -111,7 +111,7 @@ def _file(name: str, taken: Container[Path]) -> Path:
     return short if short not in taken else whole.with_name(f"{whole.name}.png")
 
 
-def _write_shares(names: list[str], shares: list[np.ndarray], classes: list[str], path: Path) -> None:
+def write_shares(names: list[str], shares: list[np.ndarray], classes: list[str], path: Path) -> None:
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)

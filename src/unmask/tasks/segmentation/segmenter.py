@@ -45,14 +45,14 @@ class ImageSegmenter(Segmenter):
         batch: windows at a time; seen: called with each name when its map is finished. Raises DataError with the reason
         for an image that cannot be read, UserError for pixels of another shape.
         """
-        channels, most = self.encoder.channels, 4 * self.side
+        channels, most, planes = self.encoder.channels, 4 * self.side, self.encoder.planes
         if isinstance(images, np.ndarray | Tensor):
             pixels = torch.as_tensor(images)
-            if pixels.ndim != 4 or pixels.shape[1] != channels:
-                raise UserError(f"pixels must be n x {channels} x height x width, got {tuple(pixels.shape)}")
+            if pixels.ndim != 4 or pixels.shape[1] != channels + planes:
+                raise UserError(f"pixels must be n x {channels + planes} x height x width, got {tuple(pixels.shape)}")
             shown: Iterable[Shown] = as_shown(pixels)
         else:
-            shown = read_shown(images, channels, most, bad=_refuse)
+            shown = read_shown(images, channels, most, bad=_refuse, modality=self.encoder.modality)
         was, names, maps = self.training, [], []
         self.eval()
 

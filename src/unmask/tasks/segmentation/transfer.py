@@ -27,11 +27,12 @@ from unmask.tasks.segmentation.finetune import (
 )
 from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.plan import plan_segment
-from unmask.tasks.segmentation.predict import predict_maps, predictions_place
+from unmask.tasks.segmentation.predict import Written, predict_maps, predictions_place
+from unmask.tasks.segmentation.scenes import predict_scenes
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
 from unmask.tasks.segmentation.settings import NAME, SegmentOptions, SegmentSettings
 from unmask.tasks.segmentation.volumes.task import VolumeSegmentTask
-from unmask.tasks.task import DataOptions, Score, TransferTask
+from unmask.tasks.task import DataOptions, PredictOptions, Score, TransferTask
 
 __all__ = ["SegmentTask"]
 
@@ -106,4 +107,8 @@ class SegmentTask(TransferTask[SegmentOptions, SegmentSettings, ImageSegmenter, 
 
     headline = staticmethod(headline)
     predictions_place = staticmethod(predictions_place)
-    predict = staticmethod(predict_maps)
+
+    @staticmethod
+    def predict(model: ImageSegmenter, config: Json, options: PredictOptions, out: Path, console: Console) -> Written:
+        divides = make_modality(model.encoder.modality).divides
+        return (predict_scenes if divides else predict_maps)(model, config, options, out, console)

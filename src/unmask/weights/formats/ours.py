@@ -30,6 +30,7 @@ class Ours(WeightFormat):
         part = settings.get("decoder") if decoder else None
         of_pixels = not settings or _predicts_pixels(settings.get("target"))
         full = {"embed.weight", "mask_token", "predict.weight"} <= set(decoder) and _is_full(part) and of_pixels
+        full = full and "groups" not in arguments  # a unit's pixels are those of its group of bands
         head = under(file.state, "head.") if whole else {}
         own_norm = head and "norm.weight" in file.state and "norm.weight" not in encoder
         if own_norm:  # a classifier that pools before its norm has taken the encoder's away

@@ -21,6 +21,29 @@ class Georeference:
     gcps: tuple[tuple[float, float, float, float, float], ...] = ()  # row, column, x, y, z, where no transform is given
     rpcs: tuple[tuple[str, str], ...] = ()  # a camera's rational polynomials
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """Centre, bounds and coordinate system, as a table has them; nothing where it is not known."""
+        if self.transform is None:
+            return {}
+        a, b, c, d, e, f = self.transform
+        rows, columns = self.size
+        corners = [(a * x + b * y + c, d * x + e * y + f) for x in (0, columns) for y in (0, rows)]
+        (left, bottom), (right, top) = (tuple(map(pick, zip(*corners))) for pick in (min, max))
+        x, y = a * columns / 2 + b * rows / 2 + c, d * columns / 2 + e * rows / 2 + f
+        numbers = {"x": x, "y": y, "left": left, "bottom": bottom, "right": right, "top": top}
+        return {name: f"{number:.10g}" for name, number in numbers.items()} | {"crs": self.system}
+
+    @property
+    def system(self) -> str:
+        """Of its coordinates, EPSG:32614 where it has such a number, else as WKT; "" where it is not known."""
+        if not self.wkt:
+            return ""
+        from rasterio.crs import CRS
+
+        authority = CRS.from_wkt(self.wkt).to_authority()
+        return ":".join(authority) if authority else self.wkt
+
     def window(self, rows: Range, columns: Range) -> "Georeference":
         """Of a part of the scene. Points on the ground and cameras go with the whole only."""
         moved = self.transform and _chained(self.transform, (1, 0, columns[0], 0, 1, rows[0]))

@@ -87,6 +87,6 @@ class ClassMap(Modality):
     def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
         return {}
 
-    def as_drawn(self, x: Shaped[Tensor, "c *size"]) -> Shaped[Tensor, "c *size"]:
+    def as_drawn(self, x: Shaped[Tensor, "c *size"], like: Tensor | None = None) -> Shaped[Tensor, "c *size"]:
         """Shades of grey, far apart for neighbouring numbers."""
         return 30 + (x.round() * 137) % 226

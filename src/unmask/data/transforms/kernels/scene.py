@@ -46,9 +46,15 @@ class SceneWindow:
         view = view.flip(-1) if flip else view
         if not self.planes:
             return view
-        told = sample[bands:, :1, :1].clone()
-        told[METRES] *= (h * w / (self.size[0] * self.size[1])) ** 0.5
+        told = at_size(sample[bands:, :1, :1], (h, w), self.size)
         return torch.cat([view, told.expand(-1, *self.size)])
+
+
+def at_size(told: Float[Tensor, "k 1 1"], old: tuple[int, int], new: tuple[int, int]) -> Float[Tensor, "k 1 1"]:
+    """What planes tell of a scene that is resized: its pixels become wider or narrower."""
+    told = told.clone()
+    told[METRES] *= (old[0] * old[1] / (new[0] * new[1])) ** 0.5
+    return told
 
 
 def resized(sample: Float[Tensor, "c h w"], size: tuple[int, int]) -> Float[Tensor, "c p q"]:

@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from unmask.data.annotations.legend import VOID
 from unmask.data.transforms.kernels.crop import fill_for
+from unmask.data.transforms.kernels.scene import at_size, resized
 from unmask.errors import UserError
 
 TRIES = 10  # crops that are drawn where one class fills too much
@@ -48,7 +49,7 @@ class SceneView:
         crop = min(self.size[0], scaled[0]), min(self.size[1], scaled[1])
         box = self._box(both[-1], scaled, crop, generator)
         part = both[:, box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
-        image = interpolate(part[None, :-1].contiguous(), crop, mode="bilinear", antialias=True, align_corners=False)[0]
+        image = self._resized(part[:-1], crop)
         truth = interpolate(part[None, -1:].contiguous(), crop, mode="nearest-exact")[0]
         if self.distort:
             image = distorted(image, generator)
@@ -57,6 +58,10 @@ class SceneView:
         view[-1] = VOID
         view[:-1, : crop[0], : crop[1]], view[-1:, : crop[0], : crop[1]] = image, truth
         return view.flip(-1) if self.flip and torch.rand(1, generator=generator) < 0.5 else view
+
+    def _resized(self, image: Shaped[Tensor, "c h w"], size: tuple[int, int]) -> Shaped[Tensor, "c p q"]:
+        options = {"mode": "bilinear", "antialias": True, "align_corners": False}
+        return interpolate(image[None].contiguous(), size, **options)[0]
 
     def _box(
         self, truth: Tensor, scaled: tuple[int, int], crop: tuple[int, int], generator: Generator
@@ -74,6 +79,21 @@ class SceneView:
             if self.limit >= 1 or _varied(truth[y : y + h, x : x + w], self.limit):
                 break
         return box
+
+
+@dataclass(frozen=True)
+class NoDataView(SceneView):
+    """Of scenes, which may hold NaN: nothing of it is mixed into the values around."""
+
+    planes: int = 0  # before the map, each of one value; the first is the width of a pixel
+
+    def _resized(self, image: Shaped[Tensor, "c h w"], size: tuple[int, int]) -> Shaped[Tensor, "c p q"]:
+        bands = image.shape[0] - self.planes
+        values = resized(image[:bands], size)
+        if not self.planes:
+            return values
+        told = at_size(image[bands:, :1, :1], (image.shape[1], image.shape[2]), size)
+        return torch.cat([values, told.expand(-1, *size)])
 
 
 def distorted(image: Shaped[Tensor, "c h w"], generator: Generator) -> Shaped[Tensor, "c h w"]:
