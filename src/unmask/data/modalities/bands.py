@@ -64,7 +64,7 @@ class Bands(Modality):
             raise UserError(f"windows of scenes are 16 pixels wide or more; got {window}")
         if metres is not None and not metres > 0:
             raise UserError(f"metres of a pixel are a length above 0; got {metres}")
-        self.side, self.scale, self.time, self.nodata = window, scale, time, nodata
+        self.side, self.reference, self.time, self.nodata = window, scale, time, nodata
         self.called, self.groups, self.metres = tuple(map(str, names)), groups, metres
         self.given = {"window": window, "groups": groups, "scale": scale, "time": time, "nodata": nodata}
         self.given |= {"names": self.called, "metres": metres}
@@ -74,7 +74,7 @@ class Bands(Modality):
     @property
     def planes(self) -> int:
         """At the end of a view, each of one value: what is told of the scene as a whole."""
-        return len(PLANES) if self.time else int(bool(self.scale))
+        return len(PLANES) if self.time else int(bool(self.reference))
 
     @classmethod
     def claims(cls, name: str, head: bytes) -> bool:
@@ -95,7 +95,7 @@ class Bands(Modality):
         return [(path,) for path in paths if path not in maps], [remark]
 
     def settled(self, raws: Sequence[Callable[[], Raw]]) -> Modality:
-        if self.side and self.called and self.scale is not True:
+        if self.side and self.called and self.reference is not True:
             return self
         sides, names, counts, metres = [], Counter[tuple[str, ...]](), Counter[int](), []
         for raw in raws:
@@ -112,7 +112,7 @@ class Bands(Modality):
         most = int(math.sqrt(VALUES / channels))
         chosen = self.given | {"names": self.called or (own[:1] if numbered else own)}
         chosen["window"] = self.side or min(most, WINDOW if max(sides) > LARGE else LARGE)
-        if self.scale is True:
+        if self.reference is True:
             if not metres:
                 raise UserError("bands(scale=True): no scene says how wide a pixel is; say it, in metres: metres=10")
             chosen["scale"] = round(median(metres), 6)
@@ -241,7 +241,7 @@ class Bands(Modality):
     def network(self, channels: int) -> Mapping[str, object]:
         told = {"groups": self.groups_of(channels)} if self.groups is not None else {}
         told |= {"planes": self.planes} if self.planes else {}
-        return told | ({"scale": float(self.scale)} if self.scale else {})
+        return told | ({"scale": float(self.reference)} if self.reference else {})
 
     def colours(self, channels: int) -> Sequence[str] | None:
         """Names of the channels for weights that know red, green and blue; None where no band has such a name."""
