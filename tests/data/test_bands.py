@@ -12,9 +12,10 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from unmask.data.codecs.scenes.colours import colour_of, composite
+from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.codecs.scenes.tags import time_in_name
 from unmask.data.datasets.images import Samples
-from unmask.data.modality import Piece, make_modality
+from unmask.data.modality import make_modality
 from unmask.data.sheet import inspect
 from unmask.data.source import open_source
 from unmask.errors import UserError

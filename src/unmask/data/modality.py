@@ -19,22 +19,13 @@ from torch import Generator, Tensor
 from unmask import registry
 from unmask.choice import Choice
 from unmask.data.codecs.image import BadImage
+from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.value_range import Ends
 from unmask.errors import UserError, many
 from unmask.masking.grid import Part
 
 IMAGE = "image"  # the modality of what says nothing
 Sample, Cover = Float[Tensor, "c *size"], Bool[Tensor, "*size"]  # what a model sees; True in some places of it
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A sample that is a part of what lies in a file, such as a window of a scene."""
-
-    of: bytes | np.ndarray | str
-    place: tuple[int, ...]  # as `Modality.pieces` gives it
-
-
 Raw = bytes | np.ndarray | str | tuple[str, ...] | Piece
 # a file's content; an array; a file's path, or several of one sample ("": one is missing), where a modality reads them
 # where they lie; or a piece of one
@@ -167,15 +158,6 @@ class Modality(ABC):
         """Where in a file's content, or at its path, the parts lie that are samples of their own; none where the whole
         is one."""
         return []
-
-    def georeference(self, raw: Raw) -> Any:
-        """How large all of what lies at a path is (`size`), and where on Earth; of a kind that has `pieces`. Raises
-        BadImage or OSError."""
-        raise NotImplementedError
-
-    def overview(self, raw: Raw, max_side: int) -> Any:
-        """All of what lies at a path, at most so large, as `decode` gives a sample, of a kind that has `pieces`."""
-        raise NotImplementedError
 
     def columns(self, raw: Raw) -> Mapping[str, str]:
         """What tables of predictions say of a sample besides its name: where it lies on the Earth ..."""

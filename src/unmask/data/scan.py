@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from unmask.data.codecs.image import BadImage
+from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.labels import EXTENSIONS
-from unmask.data.modality import Decoded, Piece, Raw
+from unmask.data.modality import Decoded, Raw
 from unmask.data.moments import Statistics
 from unmask.data.source import Source, why
 from unmask.data.value_range import EIGHT_BITS, Ends, UsualRange, comparable, magnitude

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from unmask import registry
 from unmask.data.codecs.image import BadImage
+from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.codecs.signature import other_kind
-from unmask.data.modality import IMAGE, Modality, Piece, Raw, kinds, make_modality
+from unmask.data.modality import IMAGE, Modality, Raw, kinds, make_modality
 from unmask.data.places import archives_in, nowhere, prefixes
 from unmask.data.regular_files import head_of, read_regular
 from unmask.errors import DataError, UserError, many

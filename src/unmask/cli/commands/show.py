@@ -63,8 +63,8 @@ def show(options: Show) -> Path:
 
 
 def rebuilt_rows(options: Show, device: str, path: Path) -> tuple[list[Row], list[str]]:
-    """For every image and mask: the input, the visible patches, the reconstruction, the error. And sentences on files
-    beside `path` in which clips and sounds can be played."""
+    """For every image and mask: the input, the visible patches, the reconstruction, the error. And sentences: what
+    of samples is drawn, and files beside `path` in which clips and sounds can be played."""
     objective, run = open_rebuilder(str(options.run))
     objective.to(device)
     data = run.config.data
@@ -74,7 +74,7 @@ def rebuilt_rows(options: Show, device: str, path: Path) -> tuple[list[Row], lis
     wanted = texts(options.mask) or (run.config.method.mask or "random",)
     makers = {text: MaskMaker(text, objective, options.progress) for text in named(wanted, numbers(options.ratio))}
     panel: list[Row] = []
-    played: list[str] = []
+    played = list(filter(None, [modality.legend(data.channels)]))
     for place, (name, image) in enumerate(zip(names, images)):
         x = image[None].to(device)
         for text, maker in makers.items():
@@ -85,7 +85,7 @@ def rebuilt_rows(options: Show, device: str, path: Path) -> tuple[list[Row], lis
             for what, sample in (("input", x), ("rebuilt", rebuilt)):
                 file = modality.write(sample[0].cpu(), path.with_name(f"{path.stem}-{number}-{what}"))
                 played += [] if file is None else [f"{file}: {what}, {modality.written}"]
-            hidden = hidden_pixels(objective, mask)[0].cpu()
+            hidden = hidden_pixels(objective, mask)[0, 0].cpu()
             file = modality.animate(x[0].cpu(), rebuilt[0].cpu(), hidden, path.with_name(f"{path.stem}-{number}"))
             played += [] if file is None else [f"{file}: input, visible and rebuilt, side by side"]
     return panel, played
@@ -104,7 +104,8 @@ def masked_rows(options: Show, device: str) -> tuple[list[Row], str]:
         size, channels, modality = encoder.input_size, encoder.channels, encoder.modality
     view = make_modality(modality).whole(size)
     names, images = read_images(options.images, options.most, size, channels, view, modality)
-    return mask_rows(names, [image.to(device) for image in images], makers, options.seed, modality)
+    drawn, note = mask_rows(names, [image.to(device) for image in images], makers, options.seed, modality)
+    return drawn, "; ".join(filter(None, [note, make_modality(modality).legend(channels)]))
 
 
 def open_masking(options: Show) -> tuple[Objective | Encoder | None, str]:

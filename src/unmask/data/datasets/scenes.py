@@ -7,8 +7,10 @@ from typing import Any
 from unmask.data.annotations.maps import Maps
 from unmask.data.annotations.objects import Scene
 from unmask.data.codecs.image import BadImage
+from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.datasets.segmentation import Segmented
-from unmask.data.modality import Modality, Piece, Raw, make_modality
+from unmask.data.modalities.bands import Bands
+from unmask.data.modality import Modality, Raw, make_modality
 from unmask.data.source import Files, Item, Source
 
 
@@ -17,7 +19,10 @@ class SegmentedScenes(Segmented):
 
     def __init__(self, places: Sequence[str], *, modality: str, **options: Any):
         """modality: as text of the registry; options: as for `Segmented`."""
-        self.kind = make_modality(modality)
+        kind = make_modality(modality)
+        if not isinstance(kind, Bands):
+            raise ValueError(f"{modality} is not read by pieces")
+        self.kind = kind
         super().__init__(places, **options)
 
     def _source(self, scenes: list[Scene]) -> Source:

@@ -24,9 +24,10 @@ from unmask.data.codecs.scene import Scene, open_scene
 from unmask.data.codecs.scenes.colours import colours_of, composite
 from unmask.data.codecs.scenes.georeference import Georeference
 from unmask.data.codecs.scenes.groups import EACH, groups_of, require_groups
+from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.codecs.scenes.tags import time_in_name
-from unmask.data.modality import Decoded, Facts, Modality, Piece, Raw, Window, make_modality
+from unmask.data.modality import Decoded, Facts, Modality, Raw, Window, make_modality
 from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop, WholeImage
 from unmask.data.transforms.kernels.scene import SceneWindow
 from unmask.errors import UserError, many

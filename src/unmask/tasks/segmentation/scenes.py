@@ -14,7 +14,9 @@ from unmask.data.annotations.legend import VOID
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scene import write_scene
 from unmask.data.codecs.scenes.georeference import Georeference
-from unmask.data.modality import Modality, Piece, Raw
+from unmask.data.codecs.scenes.piece import Piece
+from unmask.data.modalities.bands import Bands
+from unmask.data.modality import Raw
 from unmask.data.source import Source, open_source, why
 from unmask.errors import many
 from unmask.files import Json, write_atomically, write_json
@@ -69,7 +71,7 @@ def _map_of(
     model: ImageSegmenter, source: Source, windows: list[int], batch: int
 ) -> tuple[UInt8[np.ndarray, "h w"], Bool[np.ndarray, "h w"], Georeference]:
     """The class of every pixel of a scene, where it has data, and where it lies. Raises BadImage and OSError."""
-    modality, waiting = source.modality, deque[np.ndarray]()
+    modality, waiting = scenes_of(source), deque[np.ndarray]()
     place = modality.georeference(source.raw(windows[0]))
     map_, valid = np.full(place.size, VOID, np.uint8), np.zeros(place.size, bool)
 
@@ -83,6 +85,13 @@ def _map_of(
         inside = slices(source.raw(index), place.size)
         map_[inside], valid[inside] = part, waiting.popleft()
     return map_, valid, place
+
+
+def scenes_of(source: Source) -> Bands:
+    """The kind of what lies there, which is scenes."""
+    if not isinstance(source.modality, Bands):
+        raise ValueError(f"{source.where} holds {source.modality.word}s")
+    return source.modality
 
 
 def slices(raw: Raw, size: tuple[int, int]) -> tuple[slice, slice]:
@@ -104,12 +113,9 @@ def _draw(source: Source, windows: list[int], map_: np.ndarray, colours: Colours
     """The scene with its classes over it, no larger than `SHOWN`."""
     step = -(-max(map_.shape) // SHOWN)
     small = map_[::step, ::step]
-    shown = _overview(source.modality, source.raw(windows[0]), (small.shape[0], small.shape[1]))
+    kind = scenes_of(source)
+    content = kind.overview(source.raw(windows[0]), max(small.shape))
+    shown = kind.shown(content, content)
     path.parent.mkdir(parents=True, exist_ok=True)
     over = Image.fromarray(laid_over(as_image(shown, (small.shape[0], small.shape[1])), small, colours))
     write_atomically(path, lambda part: over.save(part, format="JPEG", quality=90))
-
-
-def _overview(modality: Modality, raw: Raw, size: tuple[int, int]) -> Tensor:
-    content = modality.overview(raw, max(size))
-    return modality.shown(content, content)
