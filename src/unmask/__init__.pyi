@@ -162,7 +162,7 @@ def evaluate(
     std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, ema: bool = False,
     student: bool = False, against: str | Sequence[str] = (), parts: str | Sequence[str] = (),
     evaluators: str | Sequence[str] = ('knn', 'linear', 'attentive'), draws: int = 5, batch: int = 256, seed: int = 0,
-    config: str | Path | None = None
+    config: str | Path | None = None, clips: int | None = None
 ) -> Verdict: ...
 def export(
     run: str | Path, *, out: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
@@ -303,7 +303,7 @@ def transfer(
     attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, workers: int | None = None,
     log_to: str | Sequence[str] = (), log_every: int | None = None, config: str | Path | None = None,
-    dry_run: Literal[False] = False
+    dry_run: Literal[False] = False, clips: int | None = None
 ) -> Transferred: ...
 @overload
 def transfer(
@@ -324,7 +324,7 @@ def transfer(
     attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, workers: int | None = None,
     log_to: str | Sequence[str] = (), log_every: int | None = None, config: str | Path | None = None,
-    dry_run: Literal[True]
+    dry_run: Literal[True], clips: int | None = None
 ) -> None: ...
 @overload
 def transfer(

@@ -195,6 +195,19 @@ class Modality(ABC):
     def whole(self, size: tuple[int, ...]) -> WholeWindow:
         """What judging sees of a sample: all of it, or the middle."""
 
+    def num_views(self, sheet: Facts, size: tuple[int, ...]) -> Choice | None:
+        """How many views of a sample are judged together in tests, where that is more than `whole` sees; None for kinds
+        of which one view is all there is."""
+        return None
+
+    def views_at_test(self, size: tuple[int, ...], count: int) -> Callable[[Any], Tensor]:
+        """So many views of a sample without chance, `n c *size`. Raises UserError for kinds that have one."""
+        raise UserError(f"--clips is for videos; a {self.word} is seen whole")
+
+    def repeated(self, content: Any, generator: Generator) -> Any:
+        """A sample of which several random views are made: what has to be decoded for all of them is decoded once."""
+        return content
+
     @abstractmethod
     def choices(
         self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None

@@ -56,9 +56,10 @@ def searched(encoder: Encoder) -> tuple[str, ...]:
 
 
 def pooled(
-    encoder: Encoder, x: Shaped[Tensor, "b c *size"], poolings: Sequence[str] | None = None
+    encoder: Encoder, x: Shaped[Tensor, "b ..."], poolings: Sequence[str] | None = None
 ) -> dict[str, Float[Tensor, "b _"]]:
-    """One float32 vector per raw sample and pooling; all poolings of the encoder unless given.
+    """One float32 vector per raw sample and pooling; all poolings of the encoder unless given. Of several views of each
+    sample, b n c *size, the mean of their vectors.
 
     mean: the last layer's unit tokens, averaged. cls: its class token. mean4: the unit tokens of the last 4 layers,
     averaged per layer and concatenated (Hiera's layers differ in width). mean@2: those of the layer before the last,
@@ -66,6 +67,9 @@ def pooled(
     UserError for a pooling that this encoder does not have.
     """
     poolings = check_poolings(encoder, poolings)
+    if x.ndim > len(encoder.input_size) + 2:
+        vectors = pooled(encoder, x.flatten(0, 1), poolings)
+        return {name: vector.unflatten(0, x.shape[:2]).mean(dim=1) for name, vector in vectors.items()}
     most = max(1, SCORES // encoder.grid.num_units**2)
     if len(x) > most:
         parts = [pooled(encoder, part, poolings) for part in x.split(most)]
@@ -151,12 +155,14 @@ def split_features(
     device: torch.device | str,
     autocast: torch.dtype | None,
     poolings: Sequence[str] | None = None,
+    clips: int = 1,
 ) -> Features:
     """Features of a split of labelled images, each seen whole; the encoder must be on `device` already.
 
-    poolings: all of `available` unless given.
+    poolings: all of `available` unless given. clips: of a video, whose features are averaged.
     """
-    view = labelled.source.modality.whole(encoder.grid.size)
+    modality, size = labelled.source.modality, encoder.grid.size
+    view = modality.whole(size) if clips == 1 else modality.views_at_test(size, clips)
     return extract(encoder, labelled.loader(split, encoder.channels, view), device, None, poolings, autocast)
 
 

@@ -76,9 +76,11 @@ class Classifier(nn.Module):
             pooled = self.encoder.class_token(tokens) if self.pooling == "cls" else tokens.units.mean(dim=1)
         return self.head(self.norm(pooled)).float()
 
-    def probabilities(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
-        """Softmax of the logits; with several labels per image, the sigmoid of each."""
-        logits = self(x)
+    def probabilities(self, x: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b k"]:
+        """Softmax of the logits, with several labels per image the sigmoid of each; of raw samples b c *size, or
+        several views of each, b n c *size, whose logits are averaged."""
+        several = x.ndim > len(self.encoder.input_size) + 2
+        logits = self(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(dim=1) if several else self(x)
         return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
 
 

@@ -76,6 +76,7 @@ def evaluate(options: Evaluate) -> Verdict:
     by_words = _by_words(options, kept["test"], labelled, make_say(console))
     best = write_results(verdict, out, options, weights_hash(encoder), probed, by_words)
     facts = {"weights": weights_hash(encoder), "on": json.dumps(list(texts(options.on)), ensure_ascii=False)}
+    facts |= {"clips": str(clips_of(options, encoder, labelled))}
     keep_learnt(out, best, probed, kept["train"], facts, labelled.classes)
     console.print(table(verdict, _words_row(by_words, verdict)))
     for sentence in (verdict.sentence(), *([by_words.sentence()] if by_words else [])):
@@ -144,11 +145,13 @@ def competitors(
     options: Evaluate, encoder: Encoder, rivals: dict[str, Encoder], labelled: Labelled, here: Machine
 ) -> dict[str, Callable[[str], Features]]:
     """Functions from a split to features: the encoder, itself at random, raw pixels, and the rivals."""
-    autocast = autocast_dtype(here.precision)
+    autocast, clips = autocast_dtype(here.precision), clips_of(options, encoder, labelled)
 
     def of(who: Encoder) -> Callable[[str], Features]:
         def features(split: str) -> Features:
-            return split_features(labelled, who.to(here.device).eval(), split, here.device, autocast, searched(who))
+            return split_features(
+                labelled, who.to(here.device).eval(), split, here.device, autocast, searched(who), clips
+            )
 
         return features
 
@@ -157,6 +160,15 @@ def competitors(
     result[RANDOM] = of(at_random(encoder, options.seed))
     result[PIXELS] = partial(split_pixels, labelled, channels=encoder.channels, size=encoder.grid.size)
     return result | {name: of(rival) for name, rival in rivals.items()}
+
+
+def clips_of(options: Evaluate, encoder: Encoder, labelled: Labelled) -> int:
+    """Of each sample. Raises UserError where several are asked for of what has one view."""
+    modality, size = labelled.source.modality, encoder.grid.size
+    choice = modality.num_views(labelled.sheet, size)
+    if choice is None and options.clips not in (None, 1):
+        modality.views_at_test(size, options.clips)  # raises
+    return options.clips or (1 if choice is None else int(choice.value))
 
 
 def write_results(

@@ -48,6 +48,9 @@ class Evaluate(EncoderOptions):
     # by words alone
     templates: Names = ("{}", "a photo of a {}")
     draws: Few = 5  # random choices of the labelled images for each of these numbers
+    # clips of a video at even steps in time whose features are averaged; by default as many as cover the median video,
+    # at most 5
+    clips: Few | None = None
     most: PositiveInt | None = None  # number of training images to use, drawn at random; by default all
     out: Place | None = None  # folder for evaluation.json and evaluation.png; by default the run's
     batch: Batch = 256  # images at a time

@@ -166,6 +166,9 @@ class _Views(Dataset):
 
     def _items(self, epoch: int, index: int) -> Iterator[Batch]:
         image, used = self._image(index)
+        if self.crops > 1 and isinstance(self.samples, Samples):
+            chance = torch.Generator().manual_seed(mix(self.seed, epoch, index, -1))
+            image = self.samples.source.modality.repeated(image, chance)
         for crop in range(self.crops):
             which = (crop,) if crop else ()  # the first crop is the one that there is without others
             chance = torch.Generator().manual_seed(mix(self.seed, epoch, index, *which))

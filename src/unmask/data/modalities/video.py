@@ -26,6 +26,7 @@ from unmask.plain import PositiveInt
 __all__ = ["Video"]
 LEAST = 20  # places in a frame of which a tenth is enough to see
 SHOWN = 8  # frames of a clip in a picture, half of them in a row
+CLIPS = 5  # of a video in tests, at the most: VideoMAE's number
 COUNTED = 4  # frames of each clip that count in the statistics
 
 
@@ -47,6 +48,20 @@ class Moving:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A stretch of a clip whose frames were decoded, for several views of it."""
+
+    decoded: UInt8[Tensor, "c t h w"]
+
+    @property
+    def num_frames(self) -> int:
+        return self.decoded.shape[1]
+
+    def frames(self, numbers: Sequence[int]) -> UInt8[Tensor, "c t h w"]:
+        return self.decoded[:, list(numbers)]
+
+
+@dataclass(frozen=True)
 class ClipWindow:
     """Frames at even steps from some time on, each cut and resized alike."""
 
@@ -55,11 +70,10 @@ class ClipWindow:
     scale: tuple[float, float] | None  # of the area of a random crop; None: the middle of the clip, the whole frame
     flip: bool = False
 
-    def __call__(self, sample: Moving, generator: Generator | None = None) -> UInt8[Tensor, "c t h w"]:
+    def __call__(self, sample: Moving | Held, generator: Generator | None = None) -> UInt8[Tensor, "c t h w"]:
         """The same clip and generator state give the same view."""
         count, (height, width) = self.size[0], self.size[1:]
-        step = max(1, min(self.step, (sample.num_frames - 1) // max(1, count - 1)))
-        spare = max(0, sample.num_frames - 1 - step * (count - 1))
+        step, spare = steps(sample.num_frames, count, self.step)
         chance = None if self.scale is None else generator
         first = spare // 2 if chance is None else int(torch.randint(0, spare + 1, (1,), generator=chance))
         last = sample.num_frames - 1
@@ -72,6 +86,31 @@ class ClipWindow:
         top, left, h, w = crop.box(frames.shape[2], frames.shape[3], chance)
         cut = torch.stack([resized(frame[:, top : top + h, left : left + w], (height, width)) for frame in stacked], 1)
         return cut.flip(-1) if self.flip and torch.rand(1, generator=chance) < 0.5 else cut
+
+
+@dataclass(frozen=True)
+class ClipsInTime:
+    """Several clips of a video at even steps from its beginning to its end, whole frames, decoded together."""
+
+    size: tuple[int, ...]  # frames, height, width
+    step: int
+    count: int  # clips
+
+    def __call__(self, sample: Moving | Held, generator: Generator | None = None) -> UInt8[Tensor, "n c t h w"]:
+        frames, last = self.size[0], sample.num_frames - 1
+        step, spare = steps(sample.num_frames, frames, self.step)
+        firsts = [round(place * spare / max(1, self.count - 1)) for place in range(self.count)]
+        numbers = [min(last, first + step * n) for first in firsts for n in range(frames)]
+        used = sorted(set(numbers))
+        whole = WholeImage((self.size[1], self.size[2]))
+        decoded = [whole(frame) for frame in sample.frames(used).transpose(0, 1)]
+        return torch.stack([decoded[used.index(n)] for n in numbers]).unflatten(0, (-1, frames)).transpose(1, 2)
+
+
+def steps(available: int, count: int, step: int) -> tuple[int, int]:
+    """Frames from one of `count` to the next, at most `step`, where so many are available; and how many are left."""
+    step = max(1, min(step, (available - 1) // max(1, count - 1)))
+    return step, max(0, available - 1 - step * (count - 1))
 
 
 class Video(Modality):
@@ -131,6 +170,23 @@ class Video(Modality):
 
     def whole(self, size: tuple[int, ...]) -> ClipWindow:
         return ClipWindow(size, self.step, None)
+
+    def num_views(self, sheet: Facts, size: tuple[int, ...]) -> Choice:
+        median = int(sheet.median_size[0])
+        span = 1 + steps(median, size[0], self.step)[0] * (size[0] - 1)
+        count = max(1, min(CLIPS, round(median / span)))
+        return Choice(count, f"clips at even steps in time, which cover a video of {median} frames; at most {CLIPS}")
+
+    def views_at_test(self, size: tuple[int, ...], count: int) -> ClipsInTime:
+        return ClipsInTime(size, self.step, count)
+
+    def repeated(self, content: Moving | Held, generator: Generator) -> Held:
+        """A stretch of twice the frames that a view spans, at random, as in MAE-ST's repeated sampling."""
+        if isinstance(content, Held):
+            return content
+        length = min(content.num_frames, 2 * self.frames * self.step)
+        first = int(torch.randint(0, content.num_frames - length + 1, (1,), generator=generator))
+        return Held(content.frames(range(first, first + length)))
 
     def choices(
         self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None

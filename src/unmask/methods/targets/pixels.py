@@ -30,6 +30,7 @@ class Pixels(UnitTarget):
         normalize: bool = True,
         scales: tuple[PositiveInt, ...] = (1,),
         cells: PositiveInt = 1,
+        first_frame: bool = False,
     ):
         """normalize: subtract each unit's mean and divide by its standard deviation (unbiased, over all channels).
 
@@ -38,8 +39,14 @@ class Pixels(UnitTarget):
 
         cells: along each side of a unit, each of which is normalised by itself: with 2, the quarters of a unit, as
         Hiera's MAE has 16 of 32 pixels.
+
+        first_frame: of a tubelet, only the first frame is predicted, as in MAE-ST (Feichtenhofer et al. 2022): the next
+        one is nearly the same, and the prediction half as large.
         """
         super().__init__()
+        if first_frame and (len(grid.unit) < 3 or tuple(scales) != (1,) or cells > 1):
+            raise UserError("first_frame=True is for tubelets of clips, with one scale and without cells")
+        self.frames = grid.unit[0] if first_frame else 1  # of a unit, of which one is predicted
         self.grid, self.channels, self.normalize, self.scales = grid, channels, normalize, tuple(scales)
         self.cells = cells
         if cells > 1 and (any(side % cells for side in grid.unit) or self.scales != (1,) or not normalize):
@@ -52,7 +59,7 @@ class Pixels(UnitTarget):
             raise UserError(f"scales are whole numbers that rise, such as (1, 2, 4); got {scales}")
         for scale in scales:
             require_factor("scales", scale, grid.unit)
-        self.dims = [channels * math.prod(side // scale for side in grid.unit) for scale in scales]
+        self.dims = [channels * math.prod(side // scale for side in grid.unit) // self.frames for scale in scales]
         self.dim = sum(self.dims)
         if normalize:
             require_values(f"pixels at scale {scales[-1]}", self.dims[-1] // cells ** len(grid.unit), grid.unit)
@@ -68,8 +75,8 @@ class Pixels(UnitTarget):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def _shrunk(self, units: Float[Tensor, "b m q"], scale: int) -> Float[Tensor, "b m p"]:
-        if scale == 1:
-            return units
+        if scale == 1:  # time is the first axis of a unit
+            return units if self.frames == 1 else units[..., : units.shape[2] // self.frames]
         images = units.unflatten(2, (*self.grid.unit, self.channels))
         return pooled(images, len(self.grid.unit), scale).flatten(2)
 
@@ -102,7 +109,7 @@ class Pixels(UnitTarget):
         if self.normalize:
             finest = restored(finest, self._shrunk(grid.cut(x), scale), grid, mask, leak)
         if scale == 1:
-            return finest
+            return finest if self.frames == 1 else finest.repeat(1, 1, self.frames)
         small = finest.unflatten(2, (*(side // scale for side in grid.unit), self.channels))
         for axis in range(2, 2 + len(grid.unit)):
             small = small.repeat_interleave(scale, dim=axis)

@@ -153,8 +153,7 @@ class ClassificationStudy(Study):
         settings = plan_transfer(plan, len(rows), encoder, scratch, self.data.sheet, hardware)
         samples = self.data.samples("train", encoder.channels, [int(row) for row in rows])
         task = finetune(encoder, samples, settings, make_devices(settings), scratch=scratch)
-        size = encoder.grid.size
-        loader = self.data.loader("test", encoder.channels, self.data.source.modality.whole(size))
+        loader = self.data.loader("test", encoder.channels, task.result.views)
         return answers(task.result, loader, self.setting.device, self._autocast()).argmax(axis=1)
 
     def _autocast(self) -> torch.dtype | None:

@@ -1,7 +1,7 @@
 """A classifier that reads images: returned by `unmask.load` for a folder of `transfer --to classify`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,14 +51,22 @@ class ImagePredictor(nn.Module, ABC):
     classes: list[str]
     multi_label: bool = False
     eval_crop: float = 1.0  # share of an image's short side that is kept
+    clips: int = 1  # of a video, whose logits are averaged
 
     @abstractmethod
-    def probabilities(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
-        """Of raw pixels."""
+    def probabilities(self, x: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b k"]:
+        """Of raw pixels, or of several views of each sample."""
+
+    @property
+    def views(self) -> Callable[[Any], Tensor]:
+        """What is seen of a sample at evaluation: `view`, or several clips."""
+        if self.clips == 1:
+            return self.view
+        return make_modality(self.encoder.modality).views_at_test(self.encoder.grid.size, self.clips)
 
     @property
     def view(self) -> WholeWindow:
-        """The view of a sample at evaluation."""
+        """One view of a sample at evaluation."""
         size = self.encoder.grid.size
         if self.encoder.modality == IMAGE:
             return WholeImage((size[0], size[1]), self.eval_crop)
@@ -80,7 +88,7 @@ class ImagePredictor(nn.Module, ABC):
         else:
             samples = read_images(images, self.encoder)
             names = samples.names
-            loader = each_once(samples, self.view, batch)
+            loader = each_once(samples, self.views, batch)
             parts = (piece["views"][0] for piece in loader)
         was, device = self.training, self.encoder.mean.device
         self.eval()

@@ -71,7 +71,7 @@ def make_classifier(
     encoder: Encoder, classes: Sequence[str], settings: ClassifySettings, multi_label: bool
 ) -> ImageClassifier:
     """On this very encoder, with a head drawn from torch's global generator."""
-    return ImageClassifier(
+    classifier = ImageClassifier(
         encoder,
         classes,
         pooling=settings.pooling,
@@ -79,6 +79,8 @@ def make_classifier(
         eval_crop=settings.eval_crop,
         multi_label=multi_label,
     )
+    classifier.clips = settings.clips
+    return classifier
 
 
 def make_loader(samples: Samples, settings: ClassifySettings, encoder: Encoder, micro: int | None = None) -> Loader:

@@ -55,13 +55,13 @@ class FrozenClassifier(ImagePredictor):
     """softmax(head(features of a frozen encoder))."""
 
     def __init__(self, encoder: Encoder, pooling: str, head: nn.Module, facts: Mapping[str, str]):
-        """facts: "by", "on" (JSON), "val_accuracy" and "classes" (JSON), as the file has them."""
+        """facts: "by", "on" (JSON), "val_accuracy", "classes" (JSON) and "clips", as the file has them."""
         super().__init__()
         self.encoder, self.pooling, self.head, self.facts = encoder, pooling, head, facts
-        self.classes = list(parse_json(facts["classes"]))
+        self.classes, self.clips = list(parse_json(facts["classes"])), int(facts.get("clips", 1))
         self.pool = encoder.learnt_pool.pool if pooling == ATTENTIVE and encoder.learnt_pool else None  # goes along
 
-    def probabilities(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k"]:
+    def probabilities(self, x: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b k"]:
         return self.head(pooled(self.encoder, x, [self.pooling])[self.pooling]).softmax(dim=1)
 
     def sentence(self) -> str:
@@ -85,7 +85,7 @@ def keep_learnt(
     """Writes evaluation.safetensors: the attentive pooling where there is one, and the classifier of the highest
     accuracy on the validation split among linear, attentive and kNN, but for the latter where its features are many.
 
-    train: features of the subject. facts: "weights" and "on", as in `FrozenClassifier`.
+    train: features of the subject. facts: "weights", "on" and "clips", as in `FrozenClassifier`.
     """
     content, header = nn.Module(), dict(facts)
     if probed is not None:

@@ -38,12 +38,23 @@ def plan_transfer(
     plan_rate(plan)
     _plan_optimizer(plan, encoder, scratch, head_only)
     _plan_augmentation(plan, count, encoder, sheet, head_only)
+    _plan_clips(plan, encoder, sheet)
     plan.choose("balanced", "off", "every image once per epoch")
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
     plan_runtime(plan, machine)
     if protocol == "partial" and plan.settings.get("blocks") is None:
         plan.settings["blocks"] = 1.0
     return plan.fill(ClassifySettings)
+
+
+def _plan_clips(plan: Plan, encoder: Encoder, sheet: Sheet) -> None:
+    """Views of a sample in tests. Raises UserError where several are asked for of what has one."""
+    modality, size = make_modality(encoder.modality), encoder.grid.size
+    choice = modality.num_views(sheet, size)
+    if choice is not None:
+        plan.choose("clips", *choice)
+    elif plan.settings.get("clips") not in (None, 1):
+        modality.views_at_test(size, plan.settings["clips"])  # raises
 
 
 def _norm(protocol: str, pooling: str, encoder: Encoder) -> str:

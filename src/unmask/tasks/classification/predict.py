@@ -35,7 +35,7 @@ def predict_classes(
 ) -> Predictions:
     """See `TransferTask.predict`."""
     samples = _read(options.images, model, console)
-    loader = each_once(samples, model.view, options.batch)
+    loader = each_once(samples, model.views, options.batch)
     batches = tracked(console, "predicting", loader, len(loader))
     probabilities = answers(model, batches, model.encoder.mean.device, None)
     predictions = Predictions(samples.names, model.classes, probabilities, model.multi_label)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from unmask.plain import BelowOne, NonNegativeFloat, OneOf, PositiveFloat, PositiveShare, Share
+from unmask.plain import BelowOne, Few, NonNegativeFloat, OneOf, PositiveFloat, PositiveShare, Share
 from unmask.tasks.training_settings import TaskSettings
 
 __all__ = ["ClassifyOptions", "ClassifySettings"]
@@ -33,6 +33,9 @@ class ClassifyOptions:
     # smallest share of an image's area that a random crop covers; by default chosen for the protocol
     crop: PositiveShare | None = None
     eval_crop: PositiveShare | None = None  # share of an image's short side that is seen in tests; by default 0.875
+    # clips of a video at even steps in time that are judged together in tests, their logits averaged; by default as
+    # many as cover the median video, at most 5
+    clips: Few | None = None
     balanced: Literal["auto", "on", "off"] = "auto"  # draw every class equally often; auto: off
     max_bad: Share = 0.05  # share of unreadable files above which training does not start
 
@@ -53,3 +56,4 @@ class ClassifySettings(TaskSettings):
     blocks: float | None = None
     ema: float | None = None
     eval_crop: float = 1.0
+    clips: int = 1

@@ -86,5 +86,5 @@ class ClassifyTask(TransferTask[ClassifyOptions, ClassifySettings, ImageClassifi
     predict = staticmethod(predict_classes)
 
     def _answers(self, model: ImageClassifier, split: str, settings: ClassifySettings) -> np.ndarray:
-        loader = self.data.loader(split, model.encoder.channels, model.view)
+        loader = self.data.loader(split, model.encoder.channels, model.views)
         return answers(model, loader, model.encoder.mean.device, autocast_dtype(settings.precision))
