@@ -158,11 +158,12 @@ def embed(
 def evaluate(
     run: str | Path, *, out: str | Path | None = None, on: str | Path | Sequence[str | Path] = (), device: str = 'auto',
     most: int | None = None, labels_per_class: int | Sequence[int] = (1, 5, 10, 50),
-    templates: str | Sequence[str] = ('{}', 'a photo of a {}'), mean: float | Sequence[float] = (),
-    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, ema: bool = False,
-    student: bool = False, against: str | Sequence[str] = (), parts: str | Sequence[str] = (),
+    templates: str | Sequence[str] = ('{}', 'a photo of a {}'), clips: int | None = None,
+    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    weights_size: int | str | Sequence[int] | None = None, ema: bool = False, student: bool = False,
+    against: str | Sequence[str] = (), parts: str | Sequence[str] = (),
     evaluators: str | Sequence[str] = ('knn', 'linear', 'attentive'), draws: int = 5, batch: int = 256, seed: int = 0,
-    config: str | Path | None = None, clips: int | None = None
+    config: str | Path | None = None
 ) -> Verdict: ...
 def export(
     run: str | Path, *, out: str | Path | None = None, on: str | Path | Sequence[str | Path] = (),
@@ -290,8 +291,8 @@ def transfer(
     to: Literal['classify'] = 'classify', epochs: float | None = None, device: str = 'auto', most: int | None = None,
     crop: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', randaug: str | None = None,
     mixup: float | None = None, cutmix: float | None = None, erase: float | None = None, eval_crop: float | None = None,
-    balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float = 0.05, init: str | Path | None = None,
-    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    clips: int | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float = 0.05,
+    init: str | Path | None = None, mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, ema: float | None = None, weights_ema: bool = False,
     student: bool = False, pooling: str | None = None, window: int | None = None, global_blocks: int | None = None,
     relative: bool = False, parts: str | Sequence[str] = (), recipe: str | None = None, protocol: str | None = None,
@@ -303,7 +304,7 @@ def transfer(
     attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, workers: int | None = None,
     log_to: str | Sequence[str] = (), log_every: int | None = None, config: str | Path | None = None,
-    dry_run: Literal[False] = False, clips: int | None = None
+    dry_run: Literal[False] = False
 ) -> Transferred: ...
 @overload
 def transfer(
@@ -311,8 +312,8 @@ def transfer(
     to: Literal['classify'] = 'classify', epochs: float | None = None, device: str = 'auto', most: int | None = None,
     crop: float | None = None, flip: Literal['auto', 'on', 'off'] = 'auto', randaug: str | None = None,
     mixup: float | None = None, cutmix: float | None = None, erase: float | None = None, eval_crop: float | None = None,
-    balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float = 0.05, init: str | Path | None = None,
-    mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
+    clips: int | None = None, balanced: Literal['auto', 'on', 'off'] = 'auto', max_bad: float = 0.05,
+    init: str | Path | None = None, mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
     weights_size: int | str | Sequence[int] | None = None, ema: float | None = None, weights_ema: bool = False,
     student: bool = False, pooling: str | None = None, window: int | None = None, global_blocks: int | None = None,
     relative: bool = False, parts: str | Sequence[str] = (), recipe: str | None = None, protocol: str | None = None,
@@ -324,7 +325,7 @@ def transfer(
     attention: str = 'auto', allocator: str = 'auto', fused: str = 'auto', compile: str = 'auto',
     channels_last: str = 'auto', threads: int | None = None, workers: int | None = None,
     log_to: str | Sequence[str] = (), log_every: int | None = None, config: str | Path | None = None,
-    dry_run: Literal[True], clips: int | None = None
+    dry_run: Literal[True]
 ) -> None: ...
 @overload
 def transfer(
