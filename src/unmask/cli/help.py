@@ -33,8 +33,8 @@ GROUPS = {  # every option of every command by subject, in the order in which th
         "labels", "test", "calibrate_on", "normal", "held_out", "query", "groups", "unlabelled",
         "corruptions", "severities",
         "channels", "bands", "crop", "crop_kind", "crop_size", "side", "size", "quality", "scale",
-        "class_limit", "flip", "views", "jitter", "distort", "randaug", "mixup", "cutmix", "erase", "eval_crop", "clips",
-        "input_size", "resize", "resolutions", "views_per_image", "balanced", "shuffle_buffer", "in_memory",
+        "class_limit", "flip", "views", "jitter", "distort", "randaug", "mixup", "cutmix", "erase", "eval_crop",
+        "clips", "input_size", "resize", "resolutions", "views_per_image", "balanced", "shuffle_buffer", "in_memory",
         "max_bad", "shard_mb",
     ),
     "model": (

@@ -32,7 +32,7 @@ DERIVED = ()
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions:
-    """A class for every pixel or voxel, learnt from images with masks or volumes with volumes of labels."""
+    """A class for every pixel of images, or every voxel of volumes."""
 
     # what is trained: full, or linear (the head alone); by default full
     protocol: Annotated[str | None, OneOf(PROTOCOLS, "to segment ")] = None
