@@ -20,6 +20,7 @@ from unmask import registry
 from unmask.choice import Choice
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scenes.piece import Piece
+from unmask.data.transforms.kernels.window import WholeWindow, Window
 from unmask.data.value_range import Ends
 from unmask.errors import UserError, many
 from unmask.masking.grid import Part
@@ -48,23 +49,6 @@ class Decoded:
     def nbytes(self) -> int:
         """What it takes to keep the content in memory."""
         return int(getattr(self.content, "nbytes", 0))
-
-
-@runtime_checkable
-class Window(Protocol):
-    """Cuts what a model sees out of a sample: a random part of it for learning, the whole for judging."""
-
-    @property
-    def size(self) -> tuple[int, ...]: ...
-
-    def __call__(self, sample: Any, generator: Generator, /) -> Tensor: ...
-
-
-@runtime_checkable
-class WholeWindow(Window, Protocol):
-    """One that cuts without chance."""
-
-    def __call__(self, sample: Any, generator: Generator | None = None, /) -> Tensor: ...
 
 
 @runtime_checkable
