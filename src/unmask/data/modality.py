@@ -26,7 +26,8 @@ from unmask.errors import UserError, many
 from unmask.masking.grid import Part
 
 IMAGE = "image"  # the modality of what says nothing
-Sample, Cover = Float[Tensor, "c *size"], Bool[Tensor, "*size"]  # what a model sees; True in some places of it
+Sample = Float[Tensor, "c *size"]  # what a model sees
+Cover = Bool[Tensor, "*size"]  # True in some places of it
 Raw = bytes | np.ndarray | str | tuple[str, ...] | Piece
 # a file's content; an array; a file's path, or several of one sample ("": one is missing), where a modality reads them
 # where they lie; or a piece of one
@@ -81,9 +82,7 @@ class Modality(ABC):
     gaps: ClassVar[bool] = False  # what a model sees may hold NaN, where there is no value
     mirrored: ClassVar[bool] = True  # a sample may be mirrored at random
     by_path: ClassVar[bool] = False  # files are read in parts, from where they lie
-    weak: ClassVar[bool] = (
-        False  # told by what other files have too: where as many are of another kind, that one counts
-    )
+    weak: ClassVar[bool] = False  # where as many files are of another kind, that one counts
     divides: ClassVar[bool] = False  # files may have `pieces`
     labelled: ClassVar[str] = ""  # what a map of labels has labels of, "pixel" or "voxel"; "": there are no maps
     placed: bool = False  # its units have places of their own, which differ from sample to sample: see Grid.places

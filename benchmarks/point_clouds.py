@@ -1,0 +1,81 @@
+"""What pretraining on clouds of points is worth with few labels: Point-MAE's groups, or voxels, against scratch.
+
+    python benchmarks/point_clouds.py clouds.npz --labels-per-class 1 5 --seeds 0 1 -- --epochs 300
+
+DATA has a train and a test split with labels: one NPZ file (train_points, train_labels, test_points, test_labels), or
+class folders of PLY, OBJ, OFF ... in folders train and test. For each seed and each kind of units an encoder is
+pretrained on the training clouds without labels, and `unmask labels` compares it with the same network from scratch and
+one with random weights, on the same draws of so many labels per class. What comes after -- are options of
+`unmask pretrain`. It goes on where it was interrupted. Writes point_clouds.json and point_clouds.md, and leaves the
+runs with their pages.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import few_labels
+import numpy as np
+import smoke
+from budget import save
+from records import machine
+
+KINDS = ("groups", "voxels")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("point_clouds"))
+    parser.add_argument("--units", nargs="+", choices=KINDS, default=["groups"])
+    parser.add_argument("--modality", default="", help="options of clouds beside units, such as turn='off'")
+    parser.add_argument("--labels-per-class", nargs="+", default=["1", "5"])
+    parser.add_argument("--protocols", nargs="+", default=["knn", "linear", "full"])
+    parser.add_argument("--draws", type=int, default=3, help="of labelled clouds, for each seed")
+    parser.add_argument("--most-test", type=int, help="test clouds, drawn at random; by default all")
+    parser.add_argument("--epochs", type=float, help="of fine-tuning; by default more, the fewer the labels")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    return parser
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options, given = parser().parse_args(arguments[:end]), arguments[end + 1 :]
+    options.out.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
+    record |= {"seeds": options.seeds, "curves": {}}
+    tables = []
+    for kind in options.units:
+        modality = f"points(units={kind!r}{', ' if options.modality else ''}{options.modality})"
+        own = argparse.Namespace(**{**vars(options), "on": options.data, "out": options.out / kind})
+        own.out.mkdir(exist_ok=True)
+        given_here = ["--modality", modality, *given]
+        record["curves"][kind] = curves = [few_labels.curve(own, given_here, seed) for seed in options.seeds]
+        tables.append(f"{kind}\n\n{few_labels.table(own, curves)}")
+    save(record, options.out / "point_clouds.json")
+    (options.out / "point_clouds.md").write_text(text := "\n".join(tables), encoding="utf-8")
+    print(text)
+
+
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    """Balls and sticks."""
+    chance, arrays = np.random.default_rng(0), {}
+    for split, count in (("train", 8), ("test", 4)):
+        labels = np.arange(count) % 2
+        points = chance.standard_normal((count, 64, 3))
+        points /= np.linalg.norm(points, axis=2, keepdims=True)
+        points[labels == 1, :, 2] *= 0.2
+        arrays |= {f"{split}_points": points.astype(np.float32), f"{split}_labels": labels}
+    np.savez(folder / "clouds.npz", **arrays)
+    own = [str(folder / "clouds.npz"), "--out", str(out), "--units", *KINDS, "--modality", "points=64, resolution=8"]
+    own += ["--labels-per-class", "1", "--draws", "1", "--epochs", "1", "--seeds", "0", "--protocols", "linear", "full"]
+    yield [*own, "--", "--model", smoke.MODEL, "--decoder", smoke.DECODER, "--steps", "2"]
+
+
+if __name__ == "__main__":
+    smoke.start(main, smoke_commands)
