@@ -66,8 +66,9 @@ class Sorting:
     def choose(self, where: str, root: str | None = None) -> tuple[Modality, list[str]]:
         """The kind of data, and its files. root: the folder that they lie in, None elsewhere. Raises UserError where
         two kinds have equally many."""
-        for name, part in self.parts.items() if root is not None else ():
-            if self.name in (None, name) and (text := part.together(self.files, root, self.wanted)):
+        for name, part in self.parts.items():
+            text = part.together(self.files, root, self.wanted) if root and self.name in (None, name) else None
+            if text is not None:
                 self.files = {name: [path for paths in self.files.values() for path in paths]}
                 return make_modality(text), self.files[name]
         counts = Counter({name: len(paths) for name, paths in self.files.items()})

@@ -60,7 +60,7 @@ class Multimodal(Modality):
         units: Sizes | None = None,
         means: Values | None = None,
         stds: Values | None = None,
-        **parts: str,
+        **parts: object,
     ):
         """parts: the kind of each by its name, `multimodal(rgb=image, depth=image, sound=audio(rate=8000))`; maps of
         classes are `classes`. size: pixels along a side of images; patch: of a unit of any part. Chosen from the data
@@ -74,7 +74,7 @@ class Multimodal(Modality):
             if {len(sizes), len(units), len(means), len(stds)} != {len(parts)}:
                 raise UserError(f"{NAME}: sizes, units, means and stds are of each of the {len(parts)} parts")
             made = zip(self.kinds.items(), sizes, units, means)
-            self.parts = tuple(part_of(name, kind, *rest) for (name, kind), *rest in made)
+            self.parts = tuple(part_of(name, kind, sides, unit, mean) for (name, kind), sides, unit, mean in made)
             self.layout = Layout(self.parts, means, stds)
 
     @classmethod

@@ -37,4 +37,4 @@ class One(Source):
 
     def path(self, index: int) -> str | tuple[str, ...]:
         paths = self.modality.around(self.file)
-        return paths if len(paths) > 1 else paths[0]
+        return paths if len(paths) > 1 else next(iter(paths))

@@ -44,7 +44,8 @@ class PartEmbed(nn.Module):
 
     def forward(self, x: Float[Tensor, "b 1 length"]) -> Float[Tensor, "b n d"]:
         units = x.unflatten(2, (-1, self.patch_size[0])).squeeze(1)
-        weights, biases = (value.chunk(len(self.parts)) for value in (self.proj.weight, self.proj.bias))
+        weights = self.proj.weight.chunk(len(self.parts))
+        biases = self.proj.get_parameter("bias").chunk(len(self.parts))
         tokens, first = [], 0
         for number, part in enumerate(self.parts):
             own = units[:, first : first + part.grid.num_units, : part.num_values]

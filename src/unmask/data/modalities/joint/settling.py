@@ -108,15 +108,11 @@ def _shape(
     else:
         choices = kind.choices(facts, patch, small)
         size = kind.full_size(choices["image_size"].value)
-    if patch is None:
-        wanted = min(LARGEST, max(SMALLEST, min(size[-2:]) / ACROSS[not small]))
-        divisors = [n for n in range(2, LARGEST + 1) if all(length % n == 0 for length in size[-2:])]
-        patch = (
-            choices["patch_size"].value
-            if "patch_size" in choices
-            else min(divisors, key=lambda n: abs(n - wanted), default=min(size[-2:]))
-        )
-    unit = kind.unit(int(patch), size)
+    wanted = min(LARGEST, max(SMALLEST, min(size[-2:]) / ACROSS[not small]))
+    divisors = [n for n in range(2, LARGEST + 1) if all(length % n == 0 for length in size[-2:])]
+    usual = min(divisors, key=lambda n: abs(n - wanted), default=min(size[-2:]))
+    patch = patch or (int(choices["patch_size"].value) if "patch_size" in choices else usual)
+    unit = kind.unit(patch, size)
     unit = (unit,) * len(size) if isinstance(unit, int) else tuple(unit)
     if is_flat(kind) and side and any(length % part for length, part in zip(size, unit)):
         near = max(1, round(side / unit[0])) * unit[0]
