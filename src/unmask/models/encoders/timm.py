@@ -259,7 +259,7 @@ class Timm(Encoder):
 
     def _allowed(self, x: Shaped[Tensor, "b c *size"], mask: Mask | None) -> Bool[Tensor, "b t t"] | None:
         """What tokens may attend to where parts of raw samples can be missing and nothing is hidden; None: all."""
-        return attended(x, self.grid, self.num_prefix) if self.grid.parts and mask is None else None
+        return attended(x, self.grid_of(x), self.num_prefix) if self.grid.parts and mask is None else None
 
     def take_norm(self) -> None:
         self.net.norm = nn.Identity()
