@@ -121,11 +121,11 @@ class Modality(ABC):
         where they do not. files: relative paths by the name of their kind; wanted: as for `Sorting`."""
         return None
 
-    def names(self, groups: Sequence[tuple[str, ...]]) -> list[str]:
+    def sample_names(self, groups: Sequence[tuple[str, ...]]) -> list[str]:
         """What samples are called, by the relative paths of their files."""
         return [sample_name(group) for group in groups]
 
-    def labels(self, root: str) -> bytes | None:
+    def own_labels(self, root: str) -> bytes | None:
         """Labels and splits of the samples in a folder as a `labels.csv`, where their own files say them."""
         return None
 
@@ -165,7 +165,7 @@ class Modality(ABC):
         """What of a sample counts in the statistics of its data, in the units that a model is given. NaN: no value."""
         return content
 
-    def scale(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def normalisation(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation by which an encoder is to normalise, of those of `values`."""
         return mean, std
 

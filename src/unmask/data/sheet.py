@@ -115,6 +115,7 @@ class Sheet:
         low, mid, high = (" x ".join(map(str, size)) for size in (self.min_size, self.median_size, self.max_size))
         sizes = f"all {mid}" if low == high else f"{low} to {high}, median {mid}"
         files = f"{len(self.bad):,} bad; {many(self.ignored, 'other file')}"
+        files += f"; {many(len(self.lost), 'part')} of samples cannot be used" if self.lost else ""
         lines = [
             f"{many(self.count, self.word)} in {self.where}{checked}; {files}",
             f"formats   {_listed(self.formats)}; bits {_listed(self.bits)}; channels {_listed(self.channel_counts)}",
@@ -122,8 +123,7 @@ class Sheet:
             f"values    {self.value_range[0]:g} to {self.value_range[1]:g}, {self.share_extreme:.0%} near either end",
         ]
         lines += [f"splits    {_listed(self.splits)}"] if self.splits else []
-        if self.classes:
-            lines.append(f"classes   {len(self.classes):,}: {_listed(self.classes)}")
+        lines += [f"classes   {len(self.classes):,}: {_listed(self.classes)}"] if self.classes else []
         if self.captions:
             lines.append(f"captions  {captions_in_words(self.captions, self.checked, self.word)}")
         lines += [f"notes     {_listed(self.notes)}"] if self.notes else []
@@ -217,7 +217,7 @@ def _sheet(source: Source, wanted: list[int], chosen: list[int], looked: Looked)
     moments = statistics.moments
     number = max(moments, key=lambda n: (moments[n].num_pixels, n), default=1)
     extreme, bright = statistics.shares(number) if moments else (0.0, 0.0)
-    means = {str(n): modality.scale(*m.mean_std()) for n, m in sorted(moments.items())}
+    means = {str(n): modality.normalisation(*m.mean_std()) for n, m in sorted(moments.items())}
     classes = Counter(name for i in wanted for name in source.classes(i) or ())
     splits = Counter(item.split or "none" for item in source.items)
     sizes = Counter(" x ".join(map(str, size)) for size in looked.sizes)

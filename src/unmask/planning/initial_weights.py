@@ -89,6 +89,10 @@ class FromWeights(Start):
             plan.choose("bands", list(named), "as the data names them: red, green and blue keep their filters")
         bands = plan.settings.get("bands")
         same = opened.weights.modality.split("(")[0] == str(plan.settings.get("modality") or IMAGE).split("(")[0]
+        if not same and make_modality(str(plan.settings.get("modality") or IMAGE)).parts:
+            raise UserError(
+                f"--init {opened.source}: only weights of samples of several kinds are a start for such samples"
+            )
         plan.choose("model", opened.model, of)
         if same:
             plan.choose("image_size", list(opened.grid.size), of)

@@ -106,7 +106,8 @@ def for_grid(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int, modal
     if len(new.unit) == 3 > len(old.unit):
         return inflate(state, old, new, mix, prefix, parse(modality)[1].get("inflate", WAYS[0]))
     if len(new.unit) != 2:
-        if (new != old and not (new.space and len(new.unit) == len(old.unit))) or not _is_identity(mix):
+        same = (new.shape, new.unit) == (old.shape, old.unit) or (new.space and len(new.unit) == len(old.unit))
+        if not same or not _is_identity(mix):
             shown = [
                 f"{' x '.join(map(str, grid.size))}, units of {' x '.join(map(str, grid.unit))}" for grid in (old, new)
             ]

@@ -19,7 +19,7 @@ from torch import Tensor
 from unmask.choice import Choice
 from unmask.data.codecs.image import BadImage
 from unmask.data.modalities.joint.classes import ClassMap
-from unmask.data.modalities.joint.packing import Joint, JointWindow, Layout, stacked
+from unmask.data.modalities.joint.packing import Joint, JointWindow, Layout, NoWindow, stacked
 from unmask.data.modalities.joint.pairing import (
     LABELS,
     beside,
@@ -34,7 +34,7 @@ from unmask.data.modalities.joint.pairing import (
 )
 from unmask.data.modalities.joint.settling import Chosen, aligned, choose, is_flat, part_of, read_part
 from unmask.data.modalities.joint.which import NAME, kind_of_file, kind_of_part
-from unmask.data.modality import IMAGE, Decoded, Facts, Modality, Raw, kinds, make_modality
+from unmask.data.modality import IMAGE, Decoded, Facts, Modality, Raw, Window, kinds, make_modality
 from unmask.data.regular_files import head_of
 from unmask.errors import UserError, many
 from unmask.plain import PositiveInt, call_text
@@ -124,10 +124,10 @@ class Multimodal(Modality):
                 remarks.append(f"{name} is missing in {many(missing, 'sample')} of {len(groups):,}")
         return groups, remarks
 
-    def names(self, groups: Sequence[tuple[str, ...]]) -> list[str]:
+    def sample_names(self, groups: Sequence[tuple[str, ...]]) -> list[str]:
         return names_of(groups, list(self.kinds))
 
-    def labels(self, root: str) -> bytes | None:
+    def own_labels(self, root: str) -> bytes | None:
         return labels_of(read_table(root) or [], list(self.kinds))
 
     def around(self, path: str) -> tuple[str, ...]:
@@ -192,11 +192,13 @@ class Multimodal(Modality):
                 values.append(own[:: max(1, len(own) // COUNTED)])
         return torch.cat(values)[None]
 
-    def scale(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def normalisation(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each part is normalised before it is packed."""
         return np.zeros_like(mean), np.ones_like(std)
 
-    def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> JointWindow:
+    def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
+        if self.layout is None:
+            return NoWindow(size)
         own = [(self.kinds[part.name], part.grid.size) for part in self.parts]
         return JointWindow(self._layout, tuple(k.window(kind, s, share, flip and k.mirrored, resize) for k, s in own))
 

@@ -38,12 +38,12 @@ class Folder(Source):
         self.remarks += sorting.remarks(self.modality)
         self.groups, remarks = self.modality.grouped(sorted(files, key=natural), self.root)
         self.remarks += remarks
-        self.paths = self.modality.names(self.groups)
+        self.paths = self.modality.sample_names(self.groups)
         tables = find_tables(self.paths, self._is_file)
         captions = [(name, self._content(name)) for name in find_caption_tables(self.paths, self._is_file)]
         self.ignored -= len(tables) + len(captions)  # they were passed over as no images, but are of use
         contents = [(table, self._content(table)) for table in tables]
-        own = None if tables else self.modality.labels(self.root)
+        own = None if tables else self.modality.own_labels(self.root)
         layout = arrange(self.paths, contents if own is None else [(TABLE, own)])
         self.items, remarks = with_captions(layout.items, self.paths, captions)
         self.remarks += [*layout.remarks, *remarks]

@@ -14,6 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
 from unmask.data.modality import Window
+from unmask.errors import UserError
 from unmask.masking.grid import Part
 
 
@@ -98,6 +99,16 @@ class JointWindow:
             view = own(content) if seed is None else own(content, Generator().manual_seed(seed))
             views.append(self.layout.normalised(number, view))
         return self.layout.pack(views)
+
+
+@dataclass(frozen=True)
+class NoWindow:
+    """Stands in for the window of samples of which nothing was looked at yet."""
+
+    size: tuple[int, ...]
+
+    def __call__(self, sample: Joint, generator: Generator | None = None) -> Float[Tensor, "1 length"]:
+        raise UserError("the sizes of the parts are chosen once data is opened")
 
 
 def stacked(images: Sequence[Shaped[Tensor, "_ _ _"]]) -> Shaped[Tensor, "3 h w"]:

@@ -26,6 +26,7 @@ WORDS = MAPS | set(
 )  # names of folders that say what kind of data lies in them, where files of one kind lie in several
 COMMON = 0.5  # share of the names in the smallest folder that another one has too, at the least
 LOOKED, UPWARDS = 5, 4  # files of a part whose kind is looked at; folders above a file where its table may lie
+MOST = 12  # parts
 
 
 def stem_of(name: str) -> str:
@@ -77,25 +78,19 @@ def find_parts(paths: Sequence[str], kind_of: Callable[[str], str | None], sure:
     kind_of: of a file. sure: it was said that there are such, so that names of folders need not tell. Raises UserError
     for one part alone, or no common names, where it is sure.
     """
-    below = _below_splits(paths)
-    tops: dict[str, dict[str, str]] = defaultdict(dict)  # folder -> name without the folder and ending -> path
-    for path, parts in below.items():
-        if len(parts) > 1:
-            tops[parts[0]].setdefault(_without("/".join([*parts[1:-1], stem_of(parts[-1])]), parts[0]), path)
-    stems = Counter(stem_of(parts[-1]).lower() for parts in below.values())
-    inside = [stem for stem, count in stems.items() if count >= COMMON * max(stems.values()) and count > 1]
-    if len(inside) > 1 and len(tops) > 1 and (set(inside) <= WORDS or (sure and len(inside) < 10 < len(tops))):
-        tops = {stem: {p: p for p in paths if stem_of(posixpath.basename(p)).lower() == stem} for stem in inside}
-    elif not _share_names(tops):
-        if sure and len(tops) > 1:
-            shown = "; ".join(f"{name} has {some(sorted(names), 2)}" for name, names in list(tops.items())[:3])
-            raise UserError(f"no two folders share a name of a file, by which samples are put together: {shown}")
-        if sure:
-            raise UserError(
-                f"samples of several kinds lie in a folder for each kind, and here is {many(len(tops), 'folder')}:"
-                f" rgb/0001.jpg depth/0001.png, or a table {PAIRS} with a column for each kind"
-            )
-        return {}
+    tops = _by_part(paths)
+    if tops is None:
+        tops, below = defaultdict(dict), _below_splits(paths)  # folder -> name without the folder and ending -> path
+        for path, parts in below.items():
+            if len(parts) > 1:
+                own = _without("/".join([*parts[1:-1], stem_of(parts[-1])]), parts[0])
+                tops[parts[0]].setdefault(own, path)
+        if not sure and len(tops) > MOST:
+            return {}
+        if len(tops) < 2 or len(tops) > MOST or not _share_names(tops):
+            if sure:
+                raise UserError(_no_parts(tops))
+            return {}
     kinds = {name: _majority(list(names.values()), kind_of) for name, names in tops.items()}
     kinds = {name: kind for name, kind in kinds.items() if kind is not None}
     values = [name for name in kinds if name.lower() not in MAPS]
@@ -104,6 +99,27 @@ def find_parts(paths: Sequence[str], kind_of: Callable[[str], str | None], sure:
         return {}
     order = sorted(kinds, key=lambda name: (name.lower() not in IMAGE_FOLDERS, name))  # photographs first
     return {name: "classes" if kinds[name] == "image" and name.lower() in MAPS else kinds[name] for name in order}
+
+
+def _by_part(paths: Sequence[str]) -> dict[str, dict[str, str]] | None:
+    """The files of each part where every sample has a folder, with files called after the parts: rgb.jpg, depth.png;
+    None where they lie otherwise."""
+    few = Counter(stem_of(posixpath.basename(path)).lower() for path in paths[:1000])
+    names = [name for name, count in few.items() if count > 1]
+    if len(names) < 2 or not set(few) <= WORDS or any("/" not in path for path in paths):
+        return None
+    return {name: {p: p for p in paths if stem_of(posixpath.basename(p)).lower() == name} for name in names}
+
+
+def _no_parts(tops: Mapping[str, Mapping[str, str]]) -> str:
+    """Why folders hold no samples of several kinds."""
+    if 1 < len(tops) <= MOST:
+        shown = "; ".join(f"{name} has {some(sorted(names), 2)}" for name, names in list(tops.items())[:3])
+        return f"no two folders share a name of a file, by which samples are put together: {shown}"
+    return (
+        f"samples of several kinds lie in a folder for each kind, and here is {many(len(tops), 'folder')}:"
+        f" rgb/0001.jpg depth/0001.png, or a table {PAIRS} with a column for each kind"
+    )
 
 
 def _below_splits(paths: Sequence[str]) -> dict[str, list[str]]:
