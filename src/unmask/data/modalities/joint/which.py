@@ -29,7 +29,7 @@ def kind_of_part(name: str, text: object) -> Modality:
             f"{NAME}: {name}={kind} is no kind of a part{closest(kind, known)} There are: {', '.join(known)}"
         )
     own = make_modality(text)
-    if own.planes:
+    if getattr(own, "planes", 0):
         raise UserError(f"{NAME}: {name}={text} has planes that are told of the whole, which parts cannot have")
     return own
 
