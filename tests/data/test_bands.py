@@ -1,6 +1,8 @@
 """Scenes as samples: which files are scenes, windows of large ones, what is drawn, told and left out."""
 
 import pickle
+import subprocess
+import sys
 from datetime import datetime
 
 import numpy as np
@@ -220,3 +222,38 @@ def test_groups_have_each_band_once(tmp_path):
     for text in ("((0, 1), (1, 2))", "((0, 1),)", "(0, 1)", "((0, 1, 9), (2,))", "'all'", "(('red',), (1, 2))"):
         with pytest.raises(UserError, match="group"):
             make_modality(f"bands(groups={text})").groups_of(3)
+
+
+@pytest.mark.slow
+def test_an_epoch_over_the_windows_of_a_large_scene_takes_little_memory(tmp_path):
+    """Of 400 MB of values, in a process of its own: a small part more than without."""
+    code = """
+import resource, sys
+from unmask.data.datasets.images import Samples
+from unmask.data.sheet import inspect
+from unmask.data.source import open_source
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+small, large = (open_source(path, "bands(window=512)") for path in sys.argv[1:])
+def epoch(source):
+    inspect(source, max_side=None, keep_bytes=2**30, threads=2)
+    samples = Samples(source, range(len(source.items)), channels=10)
+    view = source.modality.whole((64, 64))
+    for i in range(len(samples)):
+        view(samples.image(i))
+    return peak()
+before = epoch(small)
+print(len(large.items), round(epoch(large) - before))
+"""
+    sides = (512, 3200)
+    for side in sides:
+        form = {"driver": "GTiff", "count": 10, "height": side, "width": side, "dtype": "uint16", "nodata": 0}
+        form |= {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "zstd"}
+        with rasterio.open(tmp_path / f"{side}.tif", "w", **form, **PLACE) as file:
+            rows, columns = np.ogrid[:side, :side]
+            for band in range(10):
+                file.write(((rows // 7 + columns // 3 + band) % 4000 + 1).astype(np.uint16), band + 1)
+    paths = [str(tmp_path / f"{side}.tif") for side in sides]
+    result = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
+    count, more = map(int, result.stdout.split())
+    assert count == 49
+    assert more < 300  # MB: the whole is 410 as floats, 205 as it is stored, and GDAL keeps up to 256

@@ -144,3 +144,29 @@ def test_copies_have_the_same_groups_and_what_cannot_be_is_refused():
         encoder(f", groups={GROUPS}, window=2, global_blocks=1")
     with pytest.raises(UserError, match="takes 8 channels"):
         one(scenes())
+
+
+def test_filters_of_red_green_and_blue_stay_with_their_bands_and_others_get_the_mean():
+    from unmask.planning.initial_weights import FromWeights
+    from unmask.planning.plan import Plan
+    from unmask.weights.canonical import Canonical
+    from unmask.weights.open import Opened
+
+    torch.manual_seed(1)
+    text = f"vit_tiny_patch16_224({TINY})"
+    rgb = create_encoder(text, image_size=(16, 24), patch_size=8, channels=3)
+    weights = Canonical(layout="x", encoder=dict(rgb.net.state_dict()), image_size=(16, 24))
+    opened = Opened(source="x", weights=weights, model=text, grid=rgb.grid, channels=3, licence=None, prefix=1)
+    plan = Plan({"modality": "bands(names=('B02', 'B03', 'B04', 'B8'))", "method": "mae"})
+    FromWeights(opened).guide(plan, 4)
+    assert plan.settings["bands"] == ["blue", "green", "red", "band 4"]
+    assert "keep their filters" in plan.reasons["bands"]
+    new = encoder(f", groups={GROUPS}, planes=4")
+    group = new.net.patch_embed.group.clone()
+    opened.put(new, plan.settings["bands"])
+    old, filters = rgb.net.patch_embed.proj.weight, new.net.patch_embed.proj.weight
+    for band, colour in enumerate((2, 1, 0)):
+        torch.testing.assert_close(filters[:, band], old[:, colour] * 3 / 4)
+    torch.testing.assert_close(filters[:, 3], old.mean(dim=1) * 3 / 4)
+    assert torch.equal(new.net.pos_embed, rgb.net.pos_embed)
+    assert torch.equal(new.net.patch_embed.group, group)

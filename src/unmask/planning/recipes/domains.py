@@ -35,7 +35,8 @@ def fine_grained(setting: Setting) -> Values:
 
 def satellite(setting: Setting) -> Values:
     """Images from above, with any number of bands: small and fine detail predicted apart, as in Scale-MAE, whose larger
-    target and positions by ground distance are not here; nor SatMAE's embeddings for each group of bands."""
+    target is not here. Positions by ground distance and groups of bands are options of scenes, `--modality bands(...)`.
+    """
     return {"mask": "random(ratio=0.75)", "target": "frequency(mode='laplacian')", "crop": 0.2, "flip": "on"}
 
 
