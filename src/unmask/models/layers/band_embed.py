@@ -86,7 +86,7 @@ def for_scenes(
     if metres is not None and scale is not None:
         places = in_metres(plane, table.shape[2], (metres / scale).nan_to_num(nan=1.0)).to(table.dtype)
     places = places.repeat(1, grid.num_units // plane.num_units, 1)
-    return torch.cat([prefix.expand(len(places), -1, -1), places], dim=1)
+    return torch.cat([prefix.expand(places.shape[0], -1, -1), places], dim=1)
 
 
 def embed_bands(
