@@ -107,12 +107,12 @@ def test_labels_follow_a_volume_that_is_resampled_or_cut_and_the_way_back_is_the
     volumes, row = data.segments(split, 1), data.splits[split].index(0)
     both = volumes.image(row)
     assert (both[0] > 0.2).eq(both[1] > 0).float().mean() > 0.97  # what is bright is what is labelled
-    placed, truth = volumes.placed(row)
-    assert truth.shape == placed.size == (14, 18, 16)
+    located, truth = volumes.located(row)
+    assert truth.shape == located.size == (14, 18, 16)
     if "foreground" in modality:
         assert both.shape[1:] != truth.shape
     logits = torch.nn.functional.one_hot(both[1].long(), 3).movedim(-1, 0).float()
-    assert (placed.back(logits, 0) == truth).mean() > (0.97 if "spacing" in modality else 0.999)
+    assert (located.back(logits, 0) == truth).mean() > (0.97 if "spacing" in modality else 0.999)
 
 
 def test_a_box_shows_the_same_place_of_a_volume_and_of_its_labels_without_mixing_them():

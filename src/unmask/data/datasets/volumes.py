@@ -14,7 +14,7 @@ from unmask.data.annotations.volumes import PairedVolumes, open_volumes
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.segmentation import Segmented, Segments
-from unmask.data.modalities.volume import Placed, Volume
+from unmask.data.modalities.volume import Located, Volume
 from unmask.data.source import Source, why
 from unmask.errors import DataError
 
@@ -31,17 +31,17 @@ class LabelledVolumes(Segments):
         content, place = self.samples.substitute(i)
         labels = self.maps(self.indices[place])
         same = tuple(content.shape[1:]) == labels.shape
-        laid = torch.from_numpy(labels) if same else self._placed(place).laid(labels)
+        laid = torch.from_numpy(labels) if same else self._located(place).laid(labels)
         return torch.cat([content, laid[None].to(content.dtype)])
 
-    def placed(self, i: int) -> tuple[Placed, UInt8[np.ndarray, "d h w"]]:
+    def located(self, i: int) -> tuple[Located, UInt8[np.ndarray, "d h w"]]:
         """Volume `i` with the way back to its file, and the labels there. Raises DataError where it went bad."""
         self.samples.itself(i)
-        return self._placed(i), self.maps(self.indices[i])
+        return self._located(i), self.maps(self.indices[i])
 
-    def _placed(self, place: int) -> Placed:
+    def _located(self, place: int) -> Located:
         try:
-            return self.modality.placed(self.samples.source.raw(self.samples.indices[place]))
+            return self.modality.located(self.samples.source.raw(self.samples.indices[place]))
         except (BadImage, OSError) as error:
             raise DataError(f"{self.names[place]} was good and cannot be read now: {why(error)}") from error
 

@@ -50,7 +50,7 @@ class Intensity:
 
 
 @dataclass(frozen=True)
-class Placed:
+class Located:
     """A volume as a model is given it, and how its voxels lie in its file."""
 
     decoded: Decoded
@@ -134,9 +134,9 @@ class Volume(Modality):
         return groups, remarks
 
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
-        return self.placed(raw).decoded
+        return self.located(raw).decoded
 
-    def placed(self, raw: Raw) -> Placed:
+    def located(self, raw: Raw) -> Located:
         """A volume as `decode` gives it, with the way back to the voxels of its file. Raises as `decode`."""
         volume = _read(raw)
         values = volume.values
@@ -152,7 +152,7 @@ class Volume(Modality):
         low_high = self.intensity.window or percentile_window(values, *self.intensity.percentiles)
         facts = (volume.format, volume.size, volume.channels, volume.bits, volume.notes)
         decoded = Decoded(windowed(values, *low_high), *facts)
-        return Placed(decoded, volume.size, resampled, box, volume.geometry, volume.spacing)
+        return Located(decoded, volume.size, resampled, box, volume.geometry, volume.spacing)
 
     def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
         return WholeBox(size) if kind == "whole" else RandomBox(size, scale=(share, 1.0), flip=flip)

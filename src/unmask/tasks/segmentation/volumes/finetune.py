@@ -9,7 +9,7 @@ from rich.console import Console
 
 from unmask.data.datasets.volumes import LabelledVolumes, SegmentedVolumes
 from unmask.data.loaders.map_style import Loader
-from unmask.data.modalities.volume import Placed, Volume
+from unmask.data.modalities.volume import Located, Volume
 from unmask.data.modality import make_modality
 from unmask.data.transforms.labelled.volume import BoxView
 from unmask.errors import UserError
@@ -70,11 +70,11 @@ def make_volume_loader(
 
 def answers(
     model: VolumeSegmenter, volumes: LabelledVolumes, precision: str, rows: Sequence[int] | None = None
-) -> Iterator[tuple[Placed, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[Located, np.ndarray, np.ndarray]]:
     """Each volume with its predicted and its true map, at the resolution of its file."""
     for row in range(len(volumes)) if rows is None else rows:
-        placed, truth = volumes.placed(row)
-        yield placed, model.map_of(placed, autocast=autocast_dtype(precision)), truth
+        located, truth = volumes.located(row)
+        yield located, model.map_of(located, autocast=autocast_dtype(precision)), truth
 
 
 def score_volumes(

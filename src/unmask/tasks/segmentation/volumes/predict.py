@@ -16,7 +16,7 @@ from rich.console import Console
 
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.volume import write_volume
-from unmask.data.modalities.volume import Placed
+from unmask.data.modalities.volume import Located
 from unmask.data.source import open_source, why
 from unmask.errors import many
 from unmask.files import Json, write_atomically, write_json
@@ -54,17 +54,17 @@ def predict_volumes(
     with progress(console, "segmenting", len(source.items)) as update:
         for index, item in enumerate(source.items):
             try:
-                placed = model.modality.placed(source.raw(index))
-                map_ = model.map_of(placed, options.batch)
+                located = model.modality.located(source.raw(index))
+                map_ = model.map_of(located, options.batch)
             except (BadImage, OSError) as error:
                 bad.append((item.name, why(error)))
                 continue
             file = place_of(item.name, files)
             files[file] = None
-            _write(placed, map_, model, config, out, file)
+            _write(located, map_, model, config, out, file)
             names.append(item.name)
             counts.append(np.bincount(map_.ravel(), minlength=len(model.classes)))
-            voxels.append(math.prod(placed.spacing) / 1000 if placed.spacing else math.nan)
+            voxels.append(math.prod(located.spacing) / 1000 if located.spacing else math.nan)
             update(len(names) + len(bad))
     say_left_out(bad, len(names), console)
     table = np.array(counts, dtype=np.float64)
@@ -97,14 +97,14 @@ def _said(shares: np.ndarray, millilitres: np.ndarray, model: VolumeSegmenter) -
     return ", ".join(words) or "no structure"
 
 
-def _write(placed: Placed, map_: np.ndarray, model: VolumeSegmenter, config: Json, out: Path, file: Path) -> None:
+def _write(located: Located, map_: np.ndarray, model: VolumeSegmenter, config: Json, out: Path, file: Path) -> None:
     path, aside = out / file, out / OVERLAYS / file.with_name(file.name.removesuffix(".nii.gz") + ".png")
     for place in (path, aside):
         place.parent.mkdir(parents=True, exist_ok=True)
     numbers = np.array(model.numbers)[map_]
-    write_volume(path, torch.from_numpy(numbers), placed.geometry)
-    values, laid = placed.content[0].numpy(), placed.laid(map_).numpy()
-    draw_one(values, laid, placed.steps, model.classes, config["colours"], model.background, aside)
+    write_volume(path, torch.from_numpy(numbers), located.geometry)
+    values, laid = located.content[0].numpy(), located.laid(map_).numpy()
+    draw_one(values, laid, located.steps, model.classes, config["colours"], model.background, aside)
 
 
 def _write_shares(

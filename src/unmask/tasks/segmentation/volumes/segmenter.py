@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.volume import as_stored
-from unmask.data.modalities.volume import Placed, Volume
+from unmask.data.modalities.volume import Located, Volume
 from unmask.data.modality import make_modality
 from unmask.data.source import Images, open_source, why
 from unmask.data.transforms.labelled.volume import at_share
@@ -87,11 +87,11 @@ class VolumeSegmenter(Segmenter):
             run, at_share(content, self.share), window=self.window, fill=self.encoder.mean.cpu(), batch=batch
         )
 
-    def map_of(self, placed: Placed, batch: int | None = None, autocast: torch.dtype | None = None) -> np.ndarray:
+    def map_of(self, located: Located, batch: int | None = None, autocast: torch.dtype | None = None) -> np.ndarray:
         """The class of every voxel of a volume's file, d h w in canonical orientation. Raises BadImage for a volume of
         other channels."""
-        content = self.modality.fitted(placed.content, self.encoder.channels)
-        return placed.back(self.logits(content, batch, autocast), self.background)
+        content = self.modality.fitted(located.content, self.encoder.channels)
+        return located.back(self.logits(content, batch, autocast), self.background)
 
     def predict(self, images: Images, batch: int | None = None, seen: Callable[[str], Any] | None = None) -> VolumeMaps:
         """Maps of volumes of any size: paths, whatever else `pretrain` takes as data, or values b c d h w, which are
@@ -102,20 +102,20 @@ class VolumeSegmenter(Segmenter):
         """
         was, maps, names = self.training, [], []
         self.eval()
-        for name, placed in self._placed(images):
+        for name, located in self._located(images):
             try:
-                map_ = self.map_of(placed, batch)
+                map_ = self.map_of(located, batch)
             except BadImage as error:
                 raise DataError(f"{name}: {error}") from error
             lying = isinstance(images, np.ndarray | Tensor)
-            maps.append(map_ if lying else as_stored(map_[None], placed.geometry)[0])
+            maps.append(map_ if lying else as_stored(map_[None], located.geometry)[0])
             names.append(name)
             if seen is not None:
                 seen(name)
         self.train(was)
         return VolumeMaps(names, self.classes, self.numbers, maps)
 
-    def _placed(self, images: Images) -> Iterator[tuple[str, Placed]]:
+    def _located(self, images: Images) -> Iterator[tuple[str, Located]]:
         """Each volume with its name."""
         modality = self.modality
         if isinstance(images, np.ndarray | Tensor):
@@ -123,11 +123,11 @@ class VolumeSegmenter(Segmenter):
             if values.ndim != 5 or values.shape[1] != self.encoder.channels:
                 shape = f"n x {self.encoder.channels} x depth x height x width"
                 raise UserError(f"values must be {shape}, got {tuple(values.shape)}")
-            yield from ((str(i), modality.placed(np.moveaxis(volume, 0, -1))) for i, volume in enumerate(values))
+            yield from ((str(i), modality.located(np.moveaxis(volume, 0, -1))) for i, volume in enumerate(values))
             return
         source = open_source(images, self.encoder.modality)
         for index, item in enumerate(source.items):
             try:
-                yield item.name, modality.placed(source.raw(index))
+                yield item.name, modality.located(source.raw(index))
             except (BadImage, OSError) as error:
                 raise DataError(f"{item.name}: {why(error)}") from error

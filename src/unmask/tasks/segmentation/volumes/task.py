@@ -84,9 +84,9 @@ class VolumeSegmentTask(TransferTask[SegmentOptions, VolumeSettings, VolumeSegme
             volumes = self.data.segments(split, self.encoder.channels)
 
             def answer(row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
-                placed, predicted, truth = next(answers(model, volumes, settings.precision, [row]))
-                values, laid = placed.content[0].numpy(), placed.laid(predicted).numpy()
-                return values, laid, placed.laid(truth).numpy(), placed.steps
+                located, predicted, truth = next(answers(model, volumes, settings.precision, [row]))
+                values, laid = located.content[0].numpy(), located.laid(predicted).numpy()
+                return values, laid, located.laid(truth).numpy(), located.steps
 
             write_rows(rows, self.data.classes, out)
             draw_volumes(result, rows, answer, self.data.classes, self.colours, self.data.background, out)
