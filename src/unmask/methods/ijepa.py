@@ -1,9 +1,14 @@
 """I-JEPA, Assran et al. 2023: from a large block of an image, predict what a teacher makes of four others. No pixels,
-no augmentation but a crop. https://arxiv.org/abs/2301.08243"""
+no augmentation but a crop. https://arxiv.org/abs/2301.08243
+
+On clips with blocks that span all the time it is V-JEPA, Bardes et al. 2024, https://arxiv.org/abs/2404.08471:
+`ijepa(mask="multiblock(tubes=((8, 0.15), (2, 0.7)))")`. They take the absolute error where this takes the smooth one.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import layer_norm, smooth_l1_loss
 
@@ -77,17 +82,29 @@ class IJEPA(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         (x,) = batch["views"]
         grid = self.encoder.grid_of(x)
-        seen, targets = self.mask.blocks(len(x), grid, Noise(x.device, rows=batch.get("rows")))
-        count = targets.shape[1]
         with torch.no_grad():
             features = self.teacher(x).units.float()
             features = layer_norm(features, features.shape[-1:])
+        parts = self.mask.parts(len(x), grid, Noise(x.device, rows=batch.get("rows")))
+        losses = [self._loss(x, features, seen, targets) for seen, targets in parts]
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        return {"loss": loss, "spread": deviation(features.mean(dim=1))}
+
+    def _loss(
+        self,
+        x: Shaped[Tensor, "b c *size"],
+        features: Float[Tensor, "b n d"],
+        seen: Int[Tensor, "b v"],
+        targets: Int[Tensor, "b m t"],
+    ) -> Float[Tensor, ""]:
+        """Of predicting the teacher's features of each target from the units that are seen."""
+        count, grid = targets.shape[1], self.encoder.grid_of(x)
         tokens = self.encoder(x, Mask(seen, targets.flatten(1)))
         repeated = Tokens(*(part.repeat_interleave(count, dim=0) for part in tokens))  # each block by itself
         mask = Mask(seen.repeat_interleave(count, dim=0), targets.flatten(0, 1))
         prediction = self.decoder(repeated, mask, grid).float()
         wanted = take(features.repeat_interleave(count, dim=0), mask.hidden)
-        return {"loss": smooth_l1_loss(prediction, wanted), "spread": deviation(features.mean(dim=1))}
+        return smooth_l1_loss(prediction, wanted)
 
     def after_step(self, progress: float, good: Tensor | None = None) -> None:
         self.teacher.update(self.scheduled.get("momentum", self.momentum), good)

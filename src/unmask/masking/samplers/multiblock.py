@@ -1,4 +1,6 @@
 """I-JEPA's masks: several target blocks to predict, and a large block around them to predict from. Assran et al. 2023.
+For clips also V-JEPA's: blocks that span all the time, many small ones and few large ones. Bardes et al. 2024,
+https://arxiv.org/abs/2404.08471.
 
 Context and targets are disjoint, but do not cover the grid. Where the paper cuts every sample of a batch down to the
 smallest one, counts are fixed here beforehand, so that shapes never change: a target has the mean of its range of
@@ -26,18 +28,34 @@ class MultiBlock(Sampler):
         scale: tuple[float, float] = (0.15, 0.2),
         aspect: tuple[float, float] = (0.75, 1.5),
         context: tuple[float, float] = (0.85, 1.0),
+        tubes: tuple[tuple[int, float], ...] = (),
     ):
         """targets: blocks to predict; scale: share of the grid in each; aspect: their height over width; context: share
-        of the grid in the block that is seen, before targets are taken out of it."""
+        of the grid in the block that is seen, before targets are taken out of it.
+
+        tubes: in place of these, V-JEPA's masks of clips: for each (blocks, share of a frame) a mask of its own, whose
+        blocks span all the time; all that they cover is predicted at once, from all that they do not. V-JEPA has a
+        short and a long range: ((8, 0.15), (2, 0.7)).
+        """
         super().__init__()
+        for count, share in tubes:
+            require_whole("tubes", count)
+            if not 0 < share < 1:
+                raise UserError(f"multiblock's tubes are (blocks, share of a frame), above 0 and below 1; got {share}")
         require_whole("targets", targets)
         for name, (low, high) in (("scale", scale), ("aspect", aspect), ("context", context)):
             if not 0 < low <= high or (name != "aspect" and high > 1):
                 raise UserError(f"multiblock needs 0 < smallest <= largest for its {name}; got {low} and {high}")
         self.targets, self.scale, self.aspect, self.context = targets, scale, aspect, context
+        self.tubes = tuple((int(count), float(share)) for count, share in tubes)
 
     def sizes(self, grid: Grid) -> tuple[int, int]:
-        """Units of the context and of each target. Raises UserError for a grid that leaves no context."""
+        """Units of the context and of each target; of tubes, for the mask that leaves the smaller context. Raises
+        UserError for a grid that leaves no context."""
+        if self.tubes:
+            frame, frames = frame_of(grid)
+            hidden = max(self._covered(frame, count, share) for count, share in self.tubes)
+            return frames * (frame.num_units - hidden), frames * hidden
         target = max(1, round(sum(self.scale) / 2 * grid.num_units))
         seen = round(sum(self.context) / 2 * grid.num_units) - self.targets * target
         if seen < LEAST:
@@ -60,8 +78,32 @@ class MultiBlock(Sampler):
     ) -> Mask:
         """The context as visible units; as hidden ones those of all targets, one target after the other: a unit of two
         targets comes twice."""
-        seen, targets = self.blocks(batch, grid, Noise(device, generator, rows))
+        seen, targets = self.parts(batch, grid, Noise(device, generator, rows))[-1]
         return Mask(visible=seen, hidden=targets.flatten(1))
+
+    def parts(self, batch: int, grid: Grid, noise: Noise) -> list[tuple[Int[Tensor, "b v"], Int[Tensor, "b m t"]]]:
+        """What is predicted from what: units of a context, and of each target. One pair, or one for each of `tubes`,
+        with a single target."""
+        if not self.tubes:
+            return [self.blocks(batch, grid, noise)]
+        return [self._tube(batch, grid, noise, count, share) for count, share in self.tubes]
+
+    def _tube(
+        self, batch: int, grid: Grid, noise: Noise, count: int, share: float
+    ) -> tuple[Int[Tensor, "b v"], Int[Tensor, "b 1 t"]]:
+        """Where V-JEPA cuts every sample of a batch down to the fewest units, a mask hides a fixed number of places: as
+        many as such blocks cover on average, the innermost first."""
+        frame, frames = frame_of(grid)
+        units = max(1, round(share * frame.num_units))
+        distance = self._distances(batch, frame, noise, count, units, self.aspect).amin(dim=1)  # b n
+        order = distance.argsort(dim=1)
+        order = order[:, None] + frame.num_units * torch.arange(frames, device=order.device)[:, None]  # b f n
+        hidden = self._covered(frame, count, share)
+        return order[..., hidden:].flatten(1), order[..., :hidden].flatten(1)[:, None]
+
+    def _covered(self, frame: Grid, count: int, share: float) -> int:
+        """Places of a frame that so many blocks at random cover on average, at least one and not all."""
+        return min(max(1, round((1 - (1 - share) ** count) * frame.num_units)), frame.num_units - 1)
 
     def blocks(self, batch: int, grid: Grid, noise: Noise) -> tuple[Int[Tensor, "b v"], Int[Tensor, "b m t"]]:
         """Units of the context, and of each target."""
@@ -99,6 +141,13 @@ class MultiBlock(Sampler):
 
     def score(self, batch: int, grid: Grid, noise: Noise, context: Context) -> Float[Tensor, "b n"]:
         """How many targets hide each unit; masks are made of blocks instead."""
-        _, targets = self.blocks(batch, grid, noise)
+        _, targets = self.parts(batch, grid, noise)[-1]
         counts = torch.zeros(batch, grid.num_units, device=noise.device)
         return counts.scatter_add(1, targets.flatten(1), torch.ones_like(targets.flatten(1), dtype=torch.float32))
+
+
+def frame_of(grid: Grid) -> tuple[Grid, int]:
+    """The grid of a frame, and the number of frames; time is the first of three axes."""
+    if len(grid.shape) < 3:
+        return grid, 1
+    return Grid(grid.shape[1:], grid.unit[1:]), grid.shape[0]
