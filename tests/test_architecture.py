@@ -58,6 +58,7 @@ FENCES = {  # third-party library -> the only rooms, folders or files that may i
     "aiohttp": ["data/shards"],
     "datasets": ["data/shards"],
     "tenacity": ["data/shards"],
+    "tokenizers": ["data/captions"],
     "braceexpand": ["data/shards"],
     "yaml": ["data/annotations", "cli/settings_file.py"],
     "tensorboard": [],  # by torch.utils.tensorboard

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -105,3 +106,33 @@ def test_a_stream_of_shards_is_learnt_from(tmp_path):
     assert run.finished
     assert open_text(run.path).of_texts([f"a {colour} square" for colour in COLOURS]).shape == (3, 256)
     assert (run.path / "panel.png").exists()
+
+
+def losses(run):
+    records = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    return [(record["step"], record["loss"]) for record in records if "loss" in record]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_memory", ["off", "on"])
+def test_a_run_goes_on_with_the_very_same_captions(photos, tmp_path, in_memory):
+    options = QUICK | {"method": METHOD, "steps": 6, "save_every": 1, "keep_every": 2, "in_memory": in_memory}
+    whole = unmask.pretrain(photos, out=tmp_path / "whole", **options)
+    out = tmp_path / "stopped"
+    shutil.copytree(whole.path, out)
+    (out / "summary.json").unlink()
+    shutil.copy(whole.path / "step_00000002.ckpt", out / "last.ckpt")
+    lines = (out / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (out / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= 2))
+    assert losses(unmask.pretrain(photos, out=out, **options)) == losses(whole)
+    assert len(losses(whole)) == 6
+
+
+@pytest.mark.slow
+def test_captions_go_into_a_pack_and_weights_go_on(run, photos, tmp_path):
+    unmask.pack(photos, out=tmp_path / "pack")
+    packed = unmask.pretrain(
+        tmp_path / "pack", out=tmp_path / "run", method=METHOD, steps=2, **QUICK, init=str(run.path)
+    )
+    assert packed.read("data_sheet.json")["captions"] == run.read("data_sheet.json")["captions"]
+    assert (packed.path / "text.safetensors").exists()

@@ -6,7 +6,7 @@ from support.methods import small_method, views_of
 
 from unmask.errors import UserError
 from unmask.methods.losses.pairs import NONE, find_captions, sigmoid_loss
-from unmask.methods.siglip import numbered
+from unmask.methods.siglip import numbered, powers
 
 FEW = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -63,7 +63,7 @@ def test_an_equal_caption_of_another_image_is_no_negative_and_an_image_without_o
 
 def test_captions_are_told_apart_by_their_tokens():
     tokens = torch.tensor([[5, 3, 1, 0], [3, 5, 1, 0], [5, 3, 1, 0], [0, 0, 0, 0]])
-    first, second, third, none = numbered(tokens).tolist()
+    first, second, third, none = numbered(tokens, torch.tensor(powers(4))).tolist()
     assert first == third != second
     assert none == NONE
 

@@ -60,7 +60,7 @@ def taught():
 
 
 def everything(methods):
-    comparing = [name for name in methods if name in ("simclr", "mocov3", "byol", "mae_contrast")]
+    comparing = [name for name in methods if name in ("simclr", "mocov3", "byol", "mae_contrast", "siglip")]
     return {name: trained(name) for name in methods} | {f"{name} in parts": trained(name, 2) for name in comparing}
 
 

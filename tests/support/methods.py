@@ -17,7 +17,8 @@ from unmask.weights.tokenizers import save_tokenizer
 MODEL = "vit_tiny_patch16_224(depth=1, embed_dim=24, num_heads=2)"
 SIDE, PATCH = 32, 8
 SMALL = {"hidden": 16, "out": 8, "prototypes": 12, "dim": 16, "depth": 1, "heads": 2, "narrow": 8}
-TEXT = {"vocabulary": 258, "context": 8, "text_width": 16, "text_depth": 1}  # of methods that learn from captions
+# Of methods that learn from captions
+TEXT = {"vocabulary": 258, "context": 8, "text_width": 16, "text_depth": 1, "out": 8}
 NUMBERS = TEXT | {"local": 2, "prototypes": 12, "masks_per_image": 2, "colours": 12, "side": 8, "codes": 12}
 
 
@@ -109,6 +110,7 @@ def views_of(method, count=4, seed=1, side=SIDE, channels=3, size=(SIDE, SIDE)):
     if (captions := type(method).captions(TEXT)) is not None:  # words that tell the images apart
         tokens = torch.randint(2, captions.vocabulary, (count, captions.context), generator=generator)
         batch["tokens"] = tokens.masked_fill(torch.arange(captions.context) >= 3, 0)
+        batch["tokens"][-1] = 0  # one image has no caption
     return batch
 
 

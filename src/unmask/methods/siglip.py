@@ -40,6 +40,7 @@ ODD = 0x9E3779B97F4A7C15  # its powers turn a row of tokens into one number
 
 
 class SigLIP(Comparing, Prediction):
+    factors: Tensor
     symptoms: Sequence[Symptom] = (
         Symptom(
             "spread",
@@ -73,6 +74,7 @@ class SigLIP(Comparing, Prediction):
         self.image_head, self.text_head = nn.Linear(encoder.dim, out), nn.Linear(text_width, out)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         self.bias = nn.Parameter(torch.tensor(BIAS))
+        self.register_buffer("factors", torch.tensor(powers(context)), persistent=False)
         self.words = {
             "loss": "sigmoid loss of pairs of image and caption",
             "accuracy": "images that find their caption",
@@ -159,7 +161,7 @@ class SigLIP(Comparing, Prediction):
         embeddings = {
             "image": self.image_head(self.encoder(x).units.mean(dim=1)),
             "text": self.text_head(self.text(tokens)),
-            "caption": numbered(tokens),
+            "caption": numbered(tokens, self.factors),
         }
         return embeddings | ({"errors": self._errors(x, self.draw(batch))} if self.mae else {})
 
@@ -186,10 +188,12 @@ class SigLIP(Comparing, Prediction):
         return normalize(self.text_head(self.text(tokens)).float(), dim=1)
 
 
-def numbered(tokens: Int[Tensor, "b l"]) -> Int[Tensor, "b"]:
+def powers(count: int) -> list[int]:
+    """Factors that turn a row of tokens into one number of 64 bits, as signed ones."""
+    factors = [pow(ODD, place + 1, 2**64) for place in range(count)]
+    return [factor - 2**64 if factor >= 2**63 else factor for factor in factors]
+
+
+def numbered(tokens: Int[Tensor, "b l"], factors: Int[Tensor, "l"]) -> Int[Tensor, "b"]:
     """A number for each caption, the same for the same tokens; 0 for rows of padding."""
-    powers, power = [], 1
-    for _ in range(tokens.shape[1]):
-        power = power * ODD % 2**64
-        powers.append(power - 2**64 if power >= 2**63 else power)
-    return (tokens * torch.tensor(powers, device=tokens.device)).sum(dim=1)
+    return (tokens * factors).sum(dim=1)

@@ -21,7 +21,7 @@ _FILES = ("file", "path", "filename", "file_name", "image", "image_name", "name"
 _TEXTS = (*NAMES, "description", "sentence", "comment", "prompt")
 _SEPARATORS = ",;\t|"
 _NAMED = 3  # examples in a remark
-_LONG = 1 << 20  # bytes of a text beside an image; longer ones are passed over
+LONG = 1 << 20  # bytes of a text beside an image at the most; the rest is not read
 
 
 def captions_in(columns: Mapping[str, str]) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def beside_images(paths: Sequence[str], members: Iterable[str], read: Callable[[
 
 def _facts(content: bytes) -> dict[str, str]:
     try:
-        facts = parse_json(content[:_LONG])
+        facts = parse_json(content)
     except ValueError:
         return {}
     return text_columns(facts) if isinstance(facts, dict) else {}

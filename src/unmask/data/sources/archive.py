@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from dataclasses import replace
 
-from unmask.data.captions.table import COLUMN, beside_images, find_caption_tables, with_captions
+from unmask.data.captions.table import COLUMN, LONG, beside_images, find_caption_tables, with_captions
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.kinds import Sorting
@@ -48,7 +48,9 @@ class Archive(Source):
             tables = [(table, self.members.read(shown[table])) for table in find_tables(paths, shown.__contains__)]
             captions = find_caption_tables(paths, shown.__contains__)
             captions = [(table, self.members.read(shown[table])) for table in captions]
-            beside = beside_images(paths, shown, lambda path: self.members.read(shown[path]))
+            beside = {}
+            if isinstance(self.members, _Tar):  # shards; in zips text beside images is mostly boxes
+                beside = beside_images(paths, shown, lambda path: self._text(shown[path]))
         except _DAMAGE as error:
             raise DataError(f"{path} is damaged or no archive ({error or type(error).__name__})") from error
         except OSError as error:
@@ -92,6 +94,12 @@ class Archive(Source):
         _, remarks = self.modality.grouped(names, None)
         self.ignored, self.other_kinds = sorting.ignored, sorting.others
         return names, [*sorting.remarks(self.modality), *remarks]
+
+    def _text(self, name: str) -> bytes:
+        try:
+            return self.members.read(name, LONG)
+        except BadImage:
+            return b""
 
     def _head(self, name: str) -> Head:
         try:
