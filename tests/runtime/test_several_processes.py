@@ -1,5 +1,6 @@
 """Two processes train every method as one does with the same batch: losses, gradients and teachers."""
 
+import numpy as np
 import pytest
 import torch
 from support.grouped import together
@@ -84,7 +85,7 @@ def test_two_processes_equal_one_for_every_method():
             whole, weights = one[name.removesuffix(" in parts")]
             assert losses == pytest.approx(whole, rel=2e-4), (rank, name)
             for key, value in weights.items():
-                assert state[key] == pytest.approx(value, rel=2e-3, abs=2e-5), (rank, name, key)
+                np.testing.assert_allclose(state[key], value, rtol=2e-3, atol=2e-5, err_msg=f"{rank} {name} {key}")
 
 
 @pytest.mark.slow
@@ -98,7 +99,7 @@ def test_teachers_follow_shards_and_the_masters_of_bf16_weights_as_in_one_proces
             assert losses == pytest.approx(whole, rel=tolerance), (name, strategy)
             assert state.keys() == weights.keys()
             for key, value in weights.items():
-                assert state[key] == pytest.approx(value, rel=10 * tolerance, abs=step), (name, strategy, key)
+                np.testing.assert_allclose(state[key], value, rtol=10 * tolerance, atol=step, err_msg=f"{name} {key}")
             assert any("teacher.module" in key or "own.module" in key for key in state)
 
 
