@@ -5,6 +5,7 @@ is the group; an input's size has no such axis.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,7 +32,7 @@ class GroupedGrid(Grid):
     def width(self, channels: int) -> int:
         return max(map(len, self.groups))
 
-    def covering(self, size: tuple[int, ...]) -> "GroupedGrid":
+    def covering(self, size: Sequence[int]) -> "GroupedGrid":
         return replace(self, shape=(len(self.groups), *self.plane.covering(size).shape))
 
     def cut(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b n p"]:

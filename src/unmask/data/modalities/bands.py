@@ -69,13 +69,9 @@ class Bands(Modality):
         self.called, self.groups, self.metres = tuple(map(str, names)), groups, metres
         self.given = {"window": window, "groups": groups, "scale": scale, "time": time, "nodata": nodata}
         self.given |= {"names": self.called, "metres": metres}
+        self.planes = len(PLANES) if time else int(bool(scale))
         if groups is not None and groups != EACH:
             require_groups(groups)
-
-    @property
-    def planes(self) -> int:
-        """At the end of a view, each of one value: what is told of the scene as a whole."""
-        return len(PLANES) if self.time else int(bool(self.reference))
 
     @classmethod
     def claims(cls, name: str, head: bytes) -> bool:
@@ -279,7 +275,7 @@ class Bands(Modality):
 
 
 def _moments(time: datetime | None) -> tuple[float, float, float]:
-    return (math.nan,) * 3 if time is None else (time.year, time.month, time.hour + time.minute / 60)
+    return (math.nan, math.nan, math.nan) if time is None else (time.year, time.month, time.hour + time.minute / 60)
 
 
 def _share(band: Float[Tensor, "h w"], share: float) -> Float[Tensor, ""]:

@@ -91,7 +91,7 @@ def for_scenes(
 
 def embed_bands(
     net: Any, channels: int, groups: Any, planes: int, scale: float | None, windowed: bool = False
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Gives timm's model a `BandEmbed`, where one is needed. Returns the options of which it is made. Raises UserError
     where the model cannot have it."""
     groups = tuple(tuple(int(channel) for channel in group) for group in groups or ())
@@ -105,5 +105,5 @@ def embed_bands(
         raise UserError("distances on the ground are told by a table of positions, not by rotary ones: take a vit_*")
     net.patch_embed = BandEmbed(net.patch_embed, net.num_features, channels, groups, planes)
     net.patch_embed.begin()
-    told = {"groups": groups} if groups else {}
+    told: dict[str, Any] = {"groups": groups} if groups else {}
     return told | ({"planes": planes} if planes else {}) | ({"scale": scale} if scale else {})
