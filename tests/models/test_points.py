@@ -177,8 +177,12 @@ def test_the_occupancy_of_voxels_is_predicted():
     assert loss.item() == pytest.approx(float(expected), rel=1e-5)
     loss.backward()
     assert not without_gradient(mae)
+    sure = 20 * (2 * wanted.float() - 1)  # what is predicted with certainty is drawn
+    assert torch.equal(mae.target.to_pixels(sure, x, mask), wanted.float())
     rebuilt = mae.rebuild(x, mask)
-    assert rebuilt.min() >= 0
-    assert rebuilt.max() <= 1
+    assert set(rebuilt.unique().tolist()) <= {0.0, 1.0}
+    expected = (guess - float(mae.target.weight.log())).sigmoid().flatten(1).sum(dim=1).round()
+    drawn = encoder.grid.cut(rebuilt).gather(1, mask.hidden[..., None].expand(-1, -1, 64))
+    assert torch.equal(drawn.flatten(1).sum(dim=1).double(), expected)
     with pytest.raises(UserError, match="as voxels"):
         Occupancy(encoder.grid, channels=3)

@@ -146,7 +146,7 @@ class Points(Modality):
         self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None
     ) -> Mapping[str, Choice]:
         if self.voxels:
-            unit = patch or (8 if small else 4)
+            unit = patch or (8 if small and self.resolution >= 32 else 4)
             side = max(2, round(self.resolution / unit)) * unit
             return {
                 "image_size": Choice([side] * 3, "voxels along each side of the cube around a cloud"),

@@ -48,5 +48,9 @@ class Occupancy(UnitTarget):
     def to_pixels(
         self, prediction: Float[Tensor, "b h p"], x: Float[Tensor, "b 1 *size"], mask: Mask, leak: bool = False
     ) -> Float[Tensor, "b h p"]:
-        """How probable a point is in each voxel; the weight that was given to occupied ones is taken out again."""
-        return (prediction - self.weight.log()).sigmoid()
+        """1 for the most probable voxels of a sample, as many as are expected to be occupied, else 0: few probabilities
+        are above a half where most of the space is empty. The weight of occupied voxels is taken out again."""
+        probable = (prediction - self.weight.log()).sigmoid().flatten(1)
+        expected = probable.sum(dim=1, keepdim=True).round()
+        rank = probable.argsort(dim=1, descending=True).argsort(dim=1)
+        return (rank < expected).float().view_as(prediction)
