@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from unmask.choice import Choice
 from unmask.data.codecs.decode import to_channels
+from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.codecs.signature import sniff, video_format
 from unmask.data.codecs.video import Clip, open_clip
 from unmask.data.labels import is_image_name
@@ -150,6 +151,7 @@ class Video(Modality):
         return video_format(head) is not None or sniff(head[:32]) is not None or is_image_name(name)
 
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
+        assert not isinstance(raw, Piece)  # clips are not read in pieces
         clip = open_clip(raw)
         held = len(raw) if isinstance(raw, bytes) else 0
         content = Moving(clip, clip.channels, max_side, held)

@@ -18,6 +18,7 @@ from torch import Tensor
 from unmask.choice import Choice
 from unmask.data.codecs.dicom import find_series, read_dicom
 from unmask.data.codecs.image import BadImage
+from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.codecs.signature import HEAD, volume_format
 from unmask.data.codecs.volume import Geometry, Size, read_volume
 from unmask.data.codecs.volume import Volume as Read
@@ -209,6 +210,7 @@ def _is_dicom(path: str, root: str | None) -> bool:
 
 
 def _read(raw: Raw) -> Read:
+    assert not isinstance(raw, Piece)  # volumes are not read in pieces
     if isinstance(raw, tuple):
         return read_dicom(raw)
     if isinstance(raw, np.ndarray):
