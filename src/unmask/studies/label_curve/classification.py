@@ -6,7 +6,7 @@ the data themselves. Data, draws and encoders are the same in every process.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from unmask.studies.engine import Key, Work, most_jobs, opened_once
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.forecast import penalty
 from unmask.studies.label_curve.study import Cell, Design, Study
+from unmask.tasks.classification.classifier import ImageClassifier
 from unmask.tasks.classification.finetune import answers, finetune
 from unmask.tasks.classification.plan import plan_transfer
 from unmask.tasks.open import load_encoder
@@ -153,8 +154,9 @@ class ClassificationStudy(Study):
         settings = plan_transfer(plan, len(rows), encoder, scratch, self.data.sheet, hardware)
         samples = self.data.samples("train", encoder.channels, [int(row) for row in rows])
         task = finetune(encoder, samples, settings, make_devices(settings), scratch=scratch)
-        loader = self.data.loader("test", encoder.channels, task.result.views)
-        return answers(task.result, loader, self.setting.device, self._autocast()).argmax(axis=1)
+        classifier = cast(ImageClassifier, task.result)
+        loader = self.data.loader("test", encoder.channels, classifier.views)
+        return answers(classifier, loader, self.setting.device, self._autocast()).argmax(axis=1)
 
     def _autocast(self) -> torch.dtype | None:
         return autocast_dtype(self.setting.precision)
