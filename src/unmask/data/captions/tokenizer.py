@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from unmask.errors import UserError
+from unmask.files import parse_json
 from unmask.plain import PositiveInt
 from unmask.version import install_line
 
@@ -99,7 +100,7 @@ def train_tokenizer(texts: Iterable[str], settings: CaptionSettings) -> CaptionT
     )
     captions = sorted(texts)
     tokenizer.train_from_iterator(captions[:: max(1, len(captions) // LEARNT_FROM)], trainer)
-    content = json.loads(tokenizer.to_str())
+    content = parse_json(tokenizer.to_str())
     return CaptionTokenizer(json.dumps(content, ensure_ascii=False, indent=1), settings.context)
 
 

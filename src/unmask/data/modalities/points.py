@@ -124,7 +124,7 @@ class Points(Modality):
         values = in_sphere(drawn(content, self.count, Generator().manual_seed(0))[0]).T
         return torch.tensor([[0.0, 1.0]]) if self.voxels else values
 
-    def scale(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def normalisation(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates stay as they are: axes of their own scale would bend what is straight."""
         kept = np.arange(len(mean)) < 3
         return np.where(kept, 0.0, mean), np.where(kept, 1.0, std)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from unmask.data.annotations.legend import VOID
 from unmask.files import Json, write_atomically
-from unmask.report.palette import BLUE, make_figure, save, style
+from unmask.report.palette import BLUE, GREY, make_figure, save, style
 from unmask.tasks.segmentation.figures import CLASSES, CONFUSION, OVERLAYS, ROWS, Colours, draw_confusion
 
 SHOWN = 3  # test volumes that are drawn: the best, the middle and the worst
@@ -96,7 +96,7 @@ def draw_slices(
                              linestyles=line)  # fmt: skip
         plot.set(xlim=(-0.5, values.shape[columns] - 0.5), ylim=(-0.5, values.shape[rows] - 0.5))
         plot.set_axis_off()
-        plot.text(0.5, -0.02, f"{name}, slice {place}", transform=plot.transAxes, color="#555555", fontsize=7,
+        plot.text(0.5, -0.02, f"{name}, slice {place}", transform=plot.transAxes, color=GREY, fontsize=7,
                   ha="center", va="top")  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def _legend(figure: Figure, classes: list[str], colours: Colours, background: in
         if place != background
     ][:NAMED]
     if truth:
-        lines.append(Line2D([], [], color="#888888", linestyle="dashed", label="truth (white)"))
+        lines.append(Line2D([], [], color=GREY, linestyle="dashed", label="truth (white)"))
     figure.legend(handles=lines, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
 
 
