@@ -135,6 +135,7 @@ def test_the_label_curve_of_volumes_is_of_dice(run, data, place):
     assert 0 <= min(p.accuracy for p in curve.points) <= max(p.accuracy for p in curve.points) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "said"),
     [

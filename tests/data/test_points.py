@@ -177,6 +177,7 @@ def test_options_that_cannot_be_are_refused(tmp_path):
         make_modality("points").choices(sheet, 16, True)
 
 
+@pytest.mark.slow
 def test_pictures_show_a_cloud_and_turn(tmp_path):
     modality = make_modality("points(points=64, neighbours=8, features=(), turn='z')")
     view = modality.whole((128,))(read_points(str(write_cloud(tmp_path / "one", 0, 0))))

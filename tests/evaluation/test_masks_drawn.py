@@ -82,6 +82,7 @@ def test_what_is_hidden_is_grey_in_the_drawing(x):
         assert all(np.array_equal(image[image != 0.62], shown[image != 0.62]) for image in masked)
 
 
+@pytest.mark.slow
 def test_the_command_draws_masks_of_a_run_of_weights_and_of_images_alone(run, photos, tmp_path, monkeypatch):
     options = {"most": 1, "device": "cpu"}
     rebuilt = unmask.show(
