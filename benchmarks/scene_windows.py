@@ -13,10 +13,12 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import rasterio
+import smoke
 from rasterio.transform import from_origin
 from records import RESULTS, machine
 
@@ -56,6 +58,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=10_980)
     parser.add_argument("--bands", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scene.tif"
@@ -85,8 +89,13 @@ def main() -> None:
             "machine": machine(),
         }
     print(json.dumps(result, indent=1))
-    (RESULTS / "scene_windows.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "scene_windows.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
+    yield ["--side", "600", "--bands", "5", "--out", str(out)]
 
 
 if __name__ == "__main__":
-    main()
+    smoke.start(main, smoke_commands)
