@@ -33,21 +33,32 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("data", type=Path)
     parser.add_argument("--on", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("few_labels"))
-    parser.add_argument("--labels-per-class", nargs="+", default=["1", "5", "10"])
+    add_options(parser, "1", "5", "10")
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser, *labels_per_class: str) -> None:
+    """Those that every benchmark has that calls `curve`. labels_per_class: by default."""
+    parser.add_argument("--labels-per-class", nargs="+", default=[*labels_per_class])
     parser.add_argument("--protocols", nargs="+", default=["knn", "linear", "full"])
     parser.add_argument("--draws", type=int, default=3, help="of labelled samples, for each seed")
     parser.add_argument("--most-test", type=int, help="test samples, drawn at random; by default all")
     parser.add_argument("--epochs", type=float, help="of fine-tuning; by default more, the fewer the labels")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
-    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """The benchmark's own options, and what follows --; makes the folder for results."""
+    arguments = sys.argv[1:]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:end])
+    options.out.mkdir(parents=True, exist_ok=True)
+    return options, arguments[end + 1 :]
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    options, given = parser().parse_args(arguments[:end]), arguments[end + 1 :]
-    options.out.mkdir(parents=True, exist_ok=True)
+    options, given = parsed(parser())
     curves = [curve(options, given, seed) for seed in options.seeds]
     record = {"machine": machine(), "command": shlex.join(["python", *sys.argv]), "seeds": options.seeds}
     record["curves"] = curves

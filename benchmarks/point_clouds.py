@@ -32,21 +32,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("point_clouds"))
     parser.add_argument("--units", nargs="+", choices=KINDS, default=["groups"])
     parser.add_argument("--modality", default="", help="options of clouds beside units, such as turn='off'")
-    parser.add_argument("--labels-per-class", nargs="+", default=["1", "5"])
-    parser.add_argument("--protocols", nargs="+", default=["knn", "linear", "full"])
-    parser.add_argument("--draws", type=int, default=3, help="of labelled clouds, for each seed")
-    parser.add_argument("--most-test", type=int, help="test clouds, drawn at random; by default all")
-    parser.add_argument("--epochs", type=float, help="of fine-tuning; by default more, the fewer the labels")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--smoke", action="store_true", help=smoke.HELP)
+    few_labels.add_options(parser, "1", "5")
     return parser
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    options, given = parser().parse_args(arguments[:end]), arguments[end + 1 :]
-    options.out.mkdir(parents=True, exist_ok=True)
+    options, given = few_labels.parsed(parser())
     record: dict[str, Any] = {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
     record |= {"seeds": options.seeds, "curves": {}}
     tables = []

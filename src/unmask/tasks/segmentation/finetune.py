@@ -1,12 +1,13 @@
 """Trains a segmenter from settings: once in `transfer`, many times in studies."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from rich.console import Console
 from torch import Tensor
 
@@ -31,20 +32,32 @@ from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.plan import class_weights
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
 from unmask.tasks.segmentation.settings import SegmentSettings
+from unmask.tasks.segmentation.volumes.settings import VolumeSettings
 from unmask.tasks.task import DataOptions
 
 
 def make_segment_task(encoder: Encoder, data: Segmented, settings: SegmentSettings, scratch: bool) -> Segment:
     """The segmenter before training: weights of `encoder`, or new ones, and a head initialised from the seed."""
-    torch.manual_seed(mix(settings.seed, 0x5E63))
-    copy = copied(encoder, settings.drop_path, scratch)
-    weights = class_weights(data.pixels["train"].astype(float)) if settings.balanced == "on" else None
+    make = partial(make_segmenter, classes=data.classes, numbers=data.numbers, settings=settings)
+    return untrained(make, encoder, data.pixels["train"], settings, scratch, mix(settings.seed, 0x5E63))
+
+
+def untrained(
+    make: Callable[[Encoder], Segmenter],
+    encoder: Encoder,
+    pixels: Shaped[np.ndarray, "k"],  # of each class in the training split
+    settings: SegmentSettings | VolumeSettings,
+    scratch: bool,
+    seed: int,
+) -> Segment:
+    """What trains the segmenter that `make` builds on a copy of the encoder, with a head drawn from this seed."""
+    torch.manual_seed(seed)
     return Segment(
-        make_segmenter(copy, data.classes, data.numbers, settings),
+        make(copied(encoder, settings.drop_path, scratch)),
         protocol=settings.protocol,
         layer_decay=settings.layer_decay,
         dice=settings.dice,
-        weights=weights,
+        weights=class_weights(pixels.astype(float)) if settings.balanced == "on" else None,
     )
 
 

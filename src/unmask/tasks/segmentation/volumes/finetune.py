@@ -1,10 +1,10 @@
 """Trains a segmenter of volumes from settings: once in `transfer`, many times in studies."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from unmask.data.datasets.volumes import LabelledVolumes, SegmentedVolumes
@@ -15,13 +15,12 @@ from unmask.data.transforms.labelled.volume import BoxView
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.encoder import Encoder
-from unmask.models.state import copied
 from unmask.plain import Place
 from unmask.runtime.machine import autocast_dtype
 from unmask.runtime.progress import make_say, progress
 from unmask.seeds import mix
+from unmask.tasks.segmentation.finetune import untrained
 from unmask.tasks.segmentation.objective import Segment
-from unmask.tasks.segmentation.plan import class_weights
 from unmask.tasks.segmentation.volumes.metrics import volume_overlap
 from unmask.tasks.segmentation.volumes.segmenter import VolumeSegmenter
 from unmask.tasks.segmentation.volumes.settings import VolumeSettings
@@ -30,16 +29,8 @@ from unmask.tasks.task import DataOptions
 
 def make_volume_task(encoder: Encoder, data: SegmentedVolumes, settings: VolumeSettings, scratch: bool) -> Segment:
     """The segmenter before training: weights of `encoder`, or new ones, and a head initialised from the seed."""
-    torch.manual_seed(mix(settings.seed, 0x5E64))
-    copy = copied(encoder, settings.drop_path, scratch)
-    weights = class_weights(data.pixels["train"].astype(float)) if settings.balanced == "on" else None
-    return Segment(
-        make_volume_segmenter(copy, data.classes, data.numbers, settings),
-        protocol=settings.protocol,
-        layer_decay=settings.layer_decay,
-        dice=settings.dice,
-        weights=weights,
-    )
+    make = partial(make_volume_segmenter, classes=data.classes, numbers=data.numbers, settings=settings)
+    return untrained(make, encoder, data.pixels["train"], settings, scratch, mix(settings.seed, 0x5E64))
 
 
 def make_volume_segmenter(
