@@ -3,6 +3,8 @@ no augmentation but a crop. https://arxiv.org/abs/2301.08243
 
 On clips with blocks that span all the time it is V-JEPA, Bardes et al. 2024, https://arxiv.org/abs/2404.08471:
 `ijepa(mask="multiblock(tubes=((8, 0.15), (2, 0.7)))")`. They take the absolute error where this takes the smooth one.
+V-JEPA 2, Assran et al. 2025, https://arxiv.org/abs/2506.09985, has rotary positions in encoder and predictor: a model
+with such, and `decoder="rotary(order='tiled')"`; what differs from I-JEPA's predictor is told there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +47,8 @@ class IJEPA(Objective):
         decoder: object = "full(dim=384, depth=6, heads=6)",
         momentum: Share = 0.996,
     ):
-        """mask: blocks to predict and a context; decoder: the predictor (12 blocks of width 384 for a ViT-H)."""
+        """mask: blocks to predict and a context; decoder: the predictor (12 blocks of width 384 for a ViT-H), I-JEPA's
+        `full` or V-JEPA 2's `rotary`."""
         super().__init__()
         encoder.require_masks()
         self.encoder, self.momentum = encoder, momentum

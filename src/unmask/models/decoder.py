@@ -62,7 +62,7 @@ class Decoder(nn.Module, ABC):
                 raise UserError("clouds of points have no grid: use the decoder full, partial or cross")
             self.place = PlaceEmbed(dim)
             return
-        table = sincos(grid, dim)
+        table = self.table(grid, dim)
         table = nn.functional.pad(table, (0, 0, 1, 0)) if stored else table
         self.register_buffer("position", table, persistent=stored)
         self._tables: dict[Any, Tensor] = {}
@@ -80,8 +80,12 @@ class Decoder(nn.Module, ABC):
         key = grid.shape, self.position.device
         if key not in self._tables:
             with torch.inference_mode(False):  # made here, it may be used in training later
-                self._tables[key] = sincos(grid, self.position.shape[1]).to(self.position.device)
+                self._tables[key] = self.table(grid, self.position.shape[1]).to(self.position.device)
         return self._tables[key]
+
+    def table(self, grid: Grid, width: int) -> Float[Tensor, "n width"]:
+        """What tells a decoder where the units of a grid lie: MAE's table, which is added to their tokens."""
+        return sincos(grid, width)
 
     def require_grid(self, grid: Grid) -> None:
         """Raises UserError for a grid without positions."""

@@ -24,7 +24,7 @@ from unmask.models.layers.network import arguments_of, family, make_network, see
 from unmask.models.layers.part_embed import PartEmbed, attended, filled
 from unmask.models.layers.point_embed import SPACE
 from unmask.models.layers.position import TableCache, fill_sincos
-from unmask.models.layers.unit_embed import rotary
+from unmask.models.layers.unit_embed import PAIRED, rotary, told_order
 from unmask.models.layers.weight_init import initialize
 from unmask.models.layers.windowed_attention import Windows
 from unmask.models.sizes import statistics_of
@@ -63,6 +63,7 @@ class Timm(Encoder):
         groups: Any = (),
         planes: int = 0,
         scale: float | None = None,
+        rotary_order: str = PAIRED,
         **options: Any,
     ):
         """options: any argument of the timm model, e.g. depth, embed_dim, num_heads, drop_path_rate.
@@ -77,6 +78,7 @@ class Timm(Encoder):
         the first are timm's registers, made unless reg_tokens says how many there are.
         groups, planes, scale: of bands; channels that tell of a whole scene; metres of a usual pixel: see band_embed.py
         relative: relative positions in every block, learned in fine-tuning; see relative_position.py.
+        rotary_order: of the angles of rotary positions on one or three axes; "tiled" for V-JEPA 2; see unit_embed.py
         parts: that a row of units consists of; placed: units have places of their own; see part_ and point_embed.py.
         """
         arguments = arguments_of(model, image_size, patch_size, channels, class_tokens, options)
@@ -86,12 +88,12 @@ class Timm(Encoder):
             raise UserError(f"{model} with depth 0 has nothing to train; depth must be 1 or more")
         super().__init__(*statistics_of(net.pretrained_cfg if pretrained else {}, mean, std, channels))
         told = embed_bands(net, channels, groups, planes, scale, windowed)
-        self.net, self.arguments, self.channels = net, {"model_name": model, **arguments, **told}, channels
-        self.planes, self.scale = planes, scale
+        ordered = told_order(net, model, len(image_size or ()) or 2, rotary_order)
+        self.net, self.arguments, self.channels = net, {"model_name": model, **arguments, **told, **ordered}, channels
+        self.planes, self.scale, self.rotary_order = planes, scale, rotary_order
         self.dim, self.num_prefix = net.num_features, net.num_prefix_tokens
         self.grid = net.patch_embed.grid if told else Grid(*shape_of(net), parts, SPACE if placed else 0)
-        self.own = {"class_tokens": class_tokens} if class_tokens > 1 else {}
-        self.class_tokens = class_tokens
+        self.own, self.class_tokens = ({"class_tokens": class_tokens} if class_tokens > 1 else {}), class_tokens
         if class_tokens > 1 and (net.cls_token is None or class_tokens > self.num_prefix):
             raise UserError(f"{model} has {self.num_prefix} class and register tokens, and class_tokens={class_tokens}")
         if not pretrained:
@@ -235,7 +237,8 @@ class Timm(Encoder):
         if table is not None and net.no_embed_class:
             units, table = units + table, None
         tokens = torch.cat([*prefix, units], dim=1) if prefix else units
-        return tokens if table is None else tokens + table
+        # under autocast, patches come in bf16; what blocks add up stays in fp32, with a table or without
+        return tokens.to(torch.promote_types(tokens.dtype, self.mean.dtype)) if table is None else tokens + table
 
     def _block_options(self, grid: Grid, visible: Tensor | None) -> list[dict[str, Any]]:
         """Positions passed to each block: the layout of windows, or rotary embeddings."""
@@ -245,7 +248,8 @@ class Timm(Encoder):
         if rope is None:
             return [{}] * count
         if len(grid.shape) != 2:
-            table = rotary(grid, self.dim // self.net.blocks[0].attn.num_heads).to(self.mean.device)
+            dim = self.dim // self.net.blocks[0].attn.num_heads
+            table = rotary(grid, dim, self.rotary_order).to(self.mean.device)
             return [{"rope": table if visible is None else table[visible].unsqueeze(1)}] * count
         table = rope.get_embed(shape=list(grid.shape))
         if getattr(self.net, "rope_mixed", False):  # one table per block and head
