@@ -11,8 +11,6 @@ from unmask.masking.samplers.multiblock import MultiBlock
 from unmask.methods.ijepa import IJEPA
 from unmask.methods.mae import MAE
 from unmask.models.encoder import create_encoder
-from unmask.models.encoders import timm
-from unmask.models.layers.unit_embed import rotary
 
 SIZE, UNIT = (4, 16, 16), (2, 4, 4)
 
@@ -150,68 +148,3 @@ def test_vjepa_learns_from_both_ranges_and_every_part_gets_a_gradient():
         method.mask.tubes = (tubes,)
         alone.append(method({"views": [x]})["loss"].item())
     assert min(alone) * 0.5 < outputs["loss"].item() < max(alone) * 2
-
-
-def tiled(grid, dim):
-    """Our rotations in the order of V-JEPA 2's released code, which repeats all angles of an axis one after the other:
-    the two values of a pair are turned by different ones. Ours turn a pair by one angle."""
-    sines, cosines = (table.double() for table in rotary(grid, dim).chunk(2, dim=1))
-    each = 2 * (dim // (2 * len(grid.shape)))  # values of an axis
-    used = each * len(grid.shape)
-
-    def order(table):
-        axes = [part[:, ::2].repeat(1, 2) for part in table[:, :used].split(each, dim=1)]
-        return torch.cat([*axes, table[:, used:]], dim=1)
-
-    return torch.cat([order(sines), order(cosines)], dim=1).float()
-
-
-def test_an_encoder_with_rotary_positions_is_vjepa2s_but_for_the_order_of_its_angles(monkeypatch):
-    transformers = pytest.importorskip("transformers", reason=NEEDS)
-    config = transformers.VJEPA2Config(
-        crop_size=16, patch_size=4, frames_per_clip=4, tubelet_size=2, in_chans=1, hidden_size=28, num_hidden_layers=2,
-        num_attention_heads=2, mlp_ratio=4.0, drop_path_rate=0.0, layer_norm_eps=1e-6, attn_implementation="eager",
-        pred_hidden_size=24, pred_num_hidden_layers=1, pred_num_attention_heads=2,
-    )  # fmt: skip
-    other = scrambled(transformers.VJEPA2Model(config)).eval()
-    with torch.no_grad():  # sharp attention, so that positions matter
-        for name, weight in other.named_parameters():
-            weight.mul_(8.0 if ".query." in name or ".key." in name else 1.0)
-    model = (
-        "vit_small_patch16_rope_224(depth=2, embed_dim=28, num_heads=2, class_token=False, init_values=None,"
-        " rope_grid_indexing='ij')"
-    )
-    encoder = create_encoder(model, image_size=SIZE, patch_size=UNIT, channels=1, modality="video").eval()
-    monkeypatch.setattr(timm, "rotary", tiled)
-    state = other.encoder.state_dict()
-    names = {"attn.proj": "attention.proj", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
-    names |= {"norm1": "norm1", "norm2": "norm2"}
-    with torch.no_grad():
-        for name, weight in encoder.net.named_parameters():
-            stem, _, kind = name.rpartition(".")
-            if kind.startswith("gamma"):  # a layer scale, which theirs has not
-                weight.fill_(1.0)
-                continue
-            if stem == "patch_embed.proj":
-                key = f"embeddings.patch_embeddings.proj.{kind}"
-            elif stem == "norm":
-                key = f"layernorm.{kind}"
-            else:
-                _, place, inner = stem.split(".", 2)
-                if inner == "attn.qkv":
-                    parts = [state[f"layer.{place}.attention.{part}.{kind}"] for part in ("query", "key", "value")]
-                    weight.copy_(torch.cat(parts))
-                    continue
-                key = f"layer.{place}.{names[inner]}.{kind}"
-            weight.copy_(state[key])
-    x = torch.rand(2, 1, *SIZE)
-    with torch.no_grad():
-        wanted = other(x.transpose(1, 2), skip_predictor=True).last_hidden_state
-        torch.testing.assert_close(encoder(x).units, wanted, rtol=1e-4, atol=2e-5)
-        mask = MultiBlock(tubes=RANGES)(2, encoder.grid, "cpu", torch.Generator().manual_seed(0))
-        tokens = other.encoder.embeddings(x.transpose(1, 2)).gather(1, mask.visible[..., None].expand(-1, -1, 28))
-        for layer in other.encoder.layer:
-            tokens = layer(tokens, mask.visible)[0]
-        torch.testing.assert_close(encoder(x, mask).units, other.encoder.layernorm(tokens), rtol=1e-4, atol=2e-5)
-        monkeypatch.undo()
-        assert (encoder(x).units - wanted).abs().max() > 1e-3  # the order matters

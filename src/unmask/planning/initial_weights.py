@@ -93,6 +93,10 @@ class FromWeights(Start):
             raise UserError(
                 f"--init {opened.source}: only weights of samples of several kinds are a start for such samples"
             )
+        kind = plan.settings.get("modality")  # None before the data are looked at
+        if kind and len(opened.grid.unit) > len(make_modality(kind).axes):
+            words = (make_modality(text).word for text in (opened.weights.modality, kind))
+            raise UserError(f"--init {opened.source}: weights for {'s cannot be brought to '.join(words)}s")
         plan.choose("model", opened.model, of)
         if same:
             plan.choose("image_size", list(opened.grid.size), of)

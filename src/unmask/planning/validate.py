@@ -61,13 +61,14 @@ def refuse_early(asked: Json, start: Start, machine: Machine) -> None:
     if settings["steps"]:
         refuse_warmup(settings["decoder_warmup"] or 0, settings["steps"])
     settings["model"] = model = settings["model"] or usual_model(0, machine.device)
-    if (_foreign(model) and not known_name(model)) or "groups" in parse(model)[1]:
+    kind, options = settings.get("modality"), parse(model)[1]
+    if (_foreign(model) and not known_name(model)) or "groups" in options or ("rotary_order" in options and not kind):
         return  # what somebody else's encoder takes, and whether it can be built without memory, is not known; nor how
-        # many bands there are
+        # many bands or axes there are
     size, unit = settings["image_size"], settings["image_size"] or settings["patch_size"]
-    if size and len(size) > 2 and settings.get("modality") is None:
+    if size and len(size) > 2 and kind is None:
         return  # what kind of data it is, and so what its axes are, is known once it is looked at
-    modality = make_modality(settings.get("modality") or IMAGE)
+    modality = make_modality(kind or IMAGE)
     settings["patch_size"] = patch = settings["patch_size"] or patch_of(model, size or (UNITS * PATCH,) * 2, machine)
     full = modality.full_size(size or (UNITS * patch,) * 2)
     if size:

@@ -145,6 +145,14 @@ def vit_prefix(state: State) -> str | None:
     return min((key.removesuffix(ANCHOR) for key in state if key.endswith(ANCHOR)), key=len, default=None)
 
 
+TUBELETS = "encoder.embeddings.patch_embeddings.proj.weight"  # no other model of transformers has this name
+
+
+def is_vjepa2(state: State) -> bool:
+    """Whether these are weights of V-JEPA 2 in transformers' names."""
+    return any(key.endswith(TUBELETS) for key in state)
+
+
 UNUSED = ("mask_token", "masked_embed")  # what masked patches were replaced by; nothing is masked here
 
 

@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from unmask.errors import UserError
-from unmask.files import read_json
+from unmask.files import Json, read_json
 from unmask.training.checkpoint import LAST, newest
 from unmask.weights.canonical import State, WeightFile
 from unmask.weights.files import ENCODER, is_run, read_checkpoint
 from unmask.weights.licence import stated_licence
 from unmask.weights.reading import Reading
 
+PREPROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")  # of images, of clips
 CONFIG, CLASSIFIER = "config.json", "classifier.safetensors"
 FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.safetensors")
 
@@ -33,7 +34,7 @@ def read_file(path: Path, reading: Reading) -> Content:
             networks=checkpoint.networks,
             remarks=checkpoint.remarks,
             config=config if hub else {},
-            preprocessor=read_json(path.parent / "preprocessor_config.json") if hub else {},
+            preprocessor=_preprocessor(path.parent) if hub else {},
         ),
         stated_licence(path.parent) if hub else None,
         whole,
@@ -61,6 +62,10 @@ def read_folder(path: Path, reading: Reading) -> Content:
     if missing or not shards:
         raise UserError(f"{path} lacks {', '.join(missing) or 'its parts'}, named in {index.name}; download them too")
     state = {key: value for name in shards for key, value in read_checkpoint(path / name).state.items()}
-    preprocessor = read_json(path / "preprocessor_config.json")
-    file = WeightFile(state=state, name=path.resolve().name, config=config, preprocessor=preprocessor)
+    file = WeightFile(state=state, name=path.resolve().name, config=config, preprocessor=_preprocessor(path))
     return file, stated_licence(path), None
+
+
+def _preprocessor(folder: Path) -> Json:
+    """How samples are to be prepared, as the first of these files that is there says; empty where there is none."""
+    return next((content for name in PREPROCESSORS if (content := read_json(folder / name))), {})

@@ -15,6 +15,7 @@ from unmask.files import Json
 NOT_COMMERCIAL = "CC-BY-NC 4.0, not for commercial use"
 NOT_COMMERCIAL_RESEARCH = "FAIR Noncommercial Research License, not for commercial use"
 APACHE = "Apache 2.0"
+MIT = "MIT"
 FAIR = f"{NOT_COMMERCIAL} (Meta's MAE weights)"
 BOTH = (
     f"{FAIR}; the copies in the Hugging Face format are tagged apache-2.0, and their makers' repository says CC-BY-NC"

@@ -71,7 +71,8 @@ class Opened:
         """A description of the opened weights: kind, assumptions, licence."""
         with_decoder = " with decoder" if self.decoder or self.weights.decoder_part else ", no decoder"
         size = " x ".join(map(str, self.grid.size))
-        first = f"{self.source}: {self.weights.layout}, {self.model}, {size} pixels, patch {self.grid.unit[0]}"
+        unit = " x ".join(map(str, self.grid.unit if len(set(self.grid.unit)) > 1 else self.grid.unit[:1]))
+        first = f"{self.source}: {self.weights.layout}, {self.model}, {size} pixels, patch {unit}"
         ours = self.weights.layout in ("unmask", UNTRAINED) and not self.licence
         licence = [] if ours else [f"licence of these weights: {self.licence or 'unknown; ask whoever made them'}"]
         return [first + with_decoder, *self._normalised(), *(f"  {remark}" for remark in self.remarks), *licence]
@@ -212,8 +213,9 @@ def _opened(
     weights: Canonical = part.canonical(content)
     remarks, name = [*content.remarks, *weights.remarks], model or weights.model
     hiera = (name or "").startswith("hiera")
-    state, prefix, size = weights.encoder, 0, reading.size or weights.image_size
+    state, prefix = weights.encoder, 0
     images = ANCHOR not in state or state[ANCHOR].ndim == 4  # the grid of other data is that of its size
+    size = reading.size_of(images, source) or weights.image_size
     if images and "pos_embed" in state and state["pos_embed"].ndim == 3 and not sees_wholes(name or ""):
         patch = (4, 4) if hiera else (int(state[ANCHOR].shape[-2]), int(state[ANCHOR].shape[-1]))
         sizes = {"size": reading.size, "stated": weights.image_size}
@@ -290,10 +292,6 @@ def _from_timm(name: str) -> Opened:
     licence = getattr(encoder.net, "pretrained_cfg", {}).get("license")
     table: Any = getattr(encoder.net, "pos_embed", None)
     prefix = table.shape[1] - encoder.grid.num_units if table is not None and not base.startswith("hiera") else 0
-    facts = {
-        "grid": encoder.grid,
-        "channels": encoder.channels,
-        "licence": known_licence(base, licence),
-        "prefix": prefix,
-    }
-    return Opened(source=name, weights=weights, model=model_text(base, options), **facts)
+    facts = {"grid": encoder.grid, "channels": encoder.channels, "prefix": prefix}
+    facts |= {"weights": weights, "licence": known_licence(base, licence)}
+    return Opened(source=name, model=model_text(base, options), **facts)

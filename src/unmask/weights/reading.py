@@ -49,6 +49,12 @@ class Reading:
         if given:
             raise UserError(f"{' and '.join(given)}: {text} is a name of timm's, not a file with several networks")
 
+    def size_of(self, images: bool, source: str) -> tuple[int, int] | None:
+        """The given size. Raises UserError where it is given for weights of other data than images."""
+        if self.size and not images:
+            raise UserError(f"--weights-size is for weights of images, and those of {source} are not")
+        return self.size
+
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """Mean and std in raw units, 0..255. Numbers that are all at most 1 are of pixels scaled to 0..1, as

@@ -102,11 +102,13 @@ def token_grid(model: str, grid: Grid) -> Grid:
 
 def for_grid(state: State, old: Grid, new: Grid, mix: Tensor, prefix: int, modality: str) -> State:
     """A timm state dict for another grid of as many axes, or of three for an image's two, and other channels.
-    modality: what the encoder takes, whose text may say how filters are spread."""
+    modality: what the encoder takes, whose text may say how filters are spread. Of one or three axes, more or fewer
+    units are possible where there is no table of positions. Raises UserError where weights cannot be brought to it."""
     if len(new.unit) == 3 > len(old.unit):
         return inflate(state, old, new, mix, prefix, parse(modality)[1].get("inflate", WAYS[0]))
-    if len(new.unit) != 2:
-        same = (new.shape, new.unit) == (old.shape, old.unit) or (new.space and len(new.unit) == len(old.unit))
+    if not len(new.unit) == len(old.unit) == 2:
+        any_shape = "pos_embed" not in state or new.shape == old.shape
+        same = len(new.unit) == len(old.unit) and bool(new.space or (new.unit == old.unit and any_shape))
         if not same or not _is_identity(mix):
             shown = [
                 f"{' x '.join(map(str, grid.size))}, units of {' x '.join(map(str, grid.unit))}" for grid in (old, new)

@@ -1,4 +1,5 @@
-"""Networks that unmask has no encoder for, refused at once with the reason: BEiT, SimMIM, CAE, Swin, video models.
+"""Networks that unmask has no encoder for, refused at once with the reason: BEiT, SimMIM, CAE, Swin, video models
+other than V-JEPA 2.
 
 BEiT's attention (and that of SimMIM's and CAE's ViTs, which are built on it) adds a learnt bias for every pair of patch
 offsets and has no bias for keys; without the former the features are others, so the weights are not read in part.
@@ -7,7 +8,7 @@ offsets and has no bias for keys; without the former the features are others, so
 import re
 
 from unmask.errors import UserError
-from unmask.weights.canonical import Canonical, WeightFile, WeightFormat
+from unmask.weights.canonical import Canonical, WeightFile, WeightFormat, is_vjepa2
 
 __all__ = ["Beit"]
 
@@ -25,7 +26,7 @@ SIGNS = (  # of keys; what the network is, and why it is not read
 class Beit(WeightFormat):
     @staticmethod
     def recognises(file: WeightFile) -> bool:
-        return _reason(file) is not None
+        return not is_vjepa2(file.state) and _reason(file) is not None
 
     @staticmethod
     def canonical(file: WeightFile) -> Canonical:
@@ -39,7 +40,7 @@ class Beit(WeightFormat):
 def _reason(file: WeightFile) -> tuple[str, str] | None:
     video = next((key for key, value in file.state.items() if "patch_embed" in key and value.ndim == 5), None)
     if video:
-        return "a video model", f"its patches ({video}) have a time axis, and images have none"
+        return "a video model", f"its patches ({video}) have a time axis; V-JEPA 2's are read, in transformers' format"
     for sign, what, why in SIGNS:
         if any(re.search(sign, key) for key in file.state):
             return what, why

@@ -24,6 +24,7 @@ from unmask.weights.canonical import (
     WeightFormat,
     class_names,
     fuse,
+    is_vjepa2,
     left_out,
     preprocessing,
     stated_size,
@@ -98,7 +99,7 @@ class HuggingFace(WeightFormat):
     @staticmethod
     def recognises(file: WeightFile) -> bool:
         mine = any("embeddings.patch_embeddings." in key for key in file.state)
-        return mine and file.config.get("model_type") != "hiera"  # see hiera.py
+        return mine and file.config.get("model_type") != "hiera" and not is_vjepa2(file.state)  # see hiera, vjepa2.py
 
     @staticmethod
     def canonical(file: WeightFile) -> Canonical:
@@ -108,7 +109,7 @@ class HuggingFace(WeightFormat):
             why = f"its model_type is {name!r}" if config else "it has no config.json, which tells heads and patch size"
             raise UserError(
                 f"{file.name} has the keys of a Hugging Face model, but {why}; give the whole folder of a"
-                f" {', '.join([*KINDS, 'hiera'])} model, config.json included"
+                f" {', '.join([*KINDS, 'hiera', 'vjepa2'])} model, config.json included"
                 + (f" ({ELSEWHERE[name]})" if name in ELSEWHERE else "")
             )
         kind = KINDS[name]
