@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -13,6 +14,7 @@ from support.small import SMALL
 import unmask
 from unmask.data.datasets.classification import Labelled
 from unmask.errors import DataError, UserError
+from unmask.evaluation import attentive
 from unmask.evaluation.best_features import best_features
 
 
@@ -181,6 +183,14 @@ def test_the_best_features_are_named_in_the_file_and_used_where_none_are_given(r
     path.write_text(json.dumps(content | {"weights": "others"}))
     unmask.search(run.path, labelled, **options)
     assert "Features: mean (evaluation.json is of other weights)" in capsys.readouterr().out
+
+
+def test_the_attentive_probe_computes_in_fp32_whatever_the_encoder_does(run, labelled):
+    data, enabled = Labelled((str(labelled),), max_side=128), []
+    for _ in attentive._tokens(unmask.load(run.path), data, "val", "cpu", torch.bfloat16):
+        enabled.append(torch.is_autocast_enabled("cpu"))
+    assert enabled
+    assert not any(enabled)
 
 
 @pytest.mark.parametrize(
