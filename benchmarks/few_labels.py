@@ -5,7 +5,7 @@
 DATA is learned from without labels; of the labelled data --on so many of each class are drawn, the same for the
 pretrained encoder, the same network from scratch and one with random weights. What comes after -- are options of
 `unmask pretrain`. A seed is one pretraining with its own draws. Everything that is finished is kept: the same command
-goes on after an interruption. Writes few_labels.json and few_labels.md, and leaves the runs with their pages.
+goes on after an interruption. Writes few_labels.json, .md and .png, and leaves the runs with their pages.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from budget import save
 from records import machine
 
 from unmask.evaluation.intervals import student
-from unmask.studies.label_curve.curve import ALL, WORDS
+from unmask.report.palette import BLUE, VERMILION, make_figure, style
+from unmask.report.palette import save as save_figure
+from unmask.studies.label_curve.curve import ALL, PRETRAINED, WORDS
 
 Point = dict[str, Any]  # of labels.json
 
@@ -63,6 +65,7 @@ def main() -> None:
     record = {"machine": machine(), "command": shlex.join(["python", *sys.argv]), "seeds": options.seeds}
     record["curves"] = curves
     save(record, options.out / "few_labels.json")
+    draw({"": curves}, options.out / "few_labels.png")
     (options.out / "few_labels.md").write_text(text := table(options, curves), encoding="utf-8")
     print(text)
 
@@ -89,19 +92,53 @@ def call(*arguments: object) -> None:
 
 
 def table(options: argparse.Namespace, curves: list[dict[str, Any]]) -> str:
-    """Accuracy in per cent, the mean over draws of all seeds, with 95 % intervals (Student's t)."""
-    scores: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for point in (point for curve in curves for point in curve["points"]):
-        row = scores.setdefault((point["protocol"], point["competitor"]), {})
-        row.setdefault(point["size"], []).extend(point["draws"])
-    sizes = sorted({size for row in scores.values() for size in row}, key=lambda size: (size == ALL, _number(size)))
+    """Accuracy in per cent, the mean over draws of all seeds, with 95 % intervals (Student's t), and how many points
+    the pretrained encoder is above each rival on the same draws of the labels."""
+    rows = scores(curves)
+    sizes = sorted({size for row in rows.values() for size in row}, key=lambda size: (size == ALL, _number(size)))
     lines = ["| | " + " | ".join(f"{size} labels per class" for size in sizes) + " |", "|---|" + "---|" * len(sizes)]
-    for (protocol, competitor), row in scores.items():
+    for (protocol, competitor), row in rows.items():
         cells = [_cell(row.get(size, [])) for size in sizes]
         lines.append(f"| {WORDS[protocol]}: {competitor} | " + " | ".join(cells) + " |")
+    for (protocol, competitor), row in rows.items():
+        if competitor != PRETRAINED:
+            ours = rows[protocol, PRETRAINED]
+            cells = [_gap(ours.get(size, []), row.get(size, [])) for size in sizes]
+            lines.append(f"| {WORDS[protocol]}: points above {competitor} | " + " | ".join(cells) + " |")
     count = curves[0]["counts"]
     lines += ["", f"{len(curves)} seeds, {options.draws} draws of each; {count['test']:,} test samples."]
     return "\n".join(lines) + "\n"
+
+
+def scores(curves: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, list[float]]]:
+    """(protocol, competitor) -> size -> accuracy of every draw of every seed, in one order for all competitors."""
+    rows: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for point in (point for curve in curves for point in curve["points"]):
+        row = rows.setdefault((point["protocol"], point["competitor"]), {})
+        row.setdefault(point["size"], []).extend(point["draws"])
+    return rows
+
+
+def draw(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """A panel for each protocol: accuracy against labels, with a line for each competitor under each name."""
+    found = {name: scores(own) for name, own in curves.items()}
+    protocols = list(dict.fromkeys(protocol for rows in found.values() for protocol, _ in rows))
+    figure = make_figure(4.6 * len(protocols), 3.8)
+    for axis, protocol in zip(figure.subplots(1, len(protocols), squeeze=False)[0], protocols, strict=True):
+        for (name, rows), line in zip(found.items(), ("-", "--", ":"), strict=False):
+            for (own, competitor), row in rows.items():
+                if own == protocol:
+                    colour = BLUE if competitor == PRETRAINED else VERMILION
+                    means = {place: 100 * statistics.mean(row[size]) for place, size in enumerate(row)}
+                    label = f"{name}, {competitor}" if name else competitor
+                    axis.plot([*means], [*means.values()], "o" + line, color=colour, label=label)
+                    dots = [(place, 100 * value) for place, size in enumerate(row) for value in row[size]]
+                    axis.plot(*zip(*dots, strict=True), ".", color=colour, alpha=0.4)
+                    axis.set_xticks(range(len(row)), [*row])
+        axis.set(xlabel="labels per class", title=f"{WORDS[protocol]}: test accuracy, %")
+        axis.legend(frameon=False, fontsize=8)
+        style(axis, grid="y")
+    save_figure(figure, path)
 
 
 def _cell(draws: list[float]) -> str:
@@ -110,6 +147,15 @@ def _cell(draws: list[float]) -> str:
     interval = student(draws, 0, 1)
     spread = f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})" if interval else ""
     return f"{100 * statistics.mean(draws):.1f}{spread}"
+
+
+def _gap(ours: list[float], theirs: list[float]) -> str:
+    if not ours or len(ours) != len(theirs):
+        return ""
+    gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
+    interval = student(gaps)
+    spread = f" ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})" if interval else ""
+    return f"{100 * statistics.mean(gaps):+.1f}{spread}"
 
 
 def _number(size: str) -> float:

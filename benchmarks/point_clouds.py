@@ -6,7 +6,7 @@ DATA has a train and a test split with labels: one NPZ file (train_points, train
 class folders of PLY, OBJ, OFF ... in folders train and test. For each seed and each kind of units an encoder is
 pretrained on the training clouds without labels, and `unmask labels` compares it with the same network from scratch and
 one with random weights, on the same draws of so many labels per class. What comes after -- are options of
-`unmask pretrain`. It goes on where it was interrupted. Writes point_clouds.json and point_clouds.md, and leaves the
+`unmask pretrain`. It goes on where it was interrupted. Writes point_clouds.json, .md and .png, and leaves the
 runs with their pages.
 """
 
@@ -49,6 +49,7 @@ def main() -> None:
         record["curves"][kind] = curves = [few_labels.curve(own, given_here, seed) for seed in options.seeds]
         tables.append(f"{kind}\n\n{few_labels.table(own, curves)}")
     save(record, options.out / "point_clouds.json")
+    few_labels.draw(record["curves"], options.out / "point_clouds.png")
     (options.out / "point_clouds.md").write_text(text := "\n".join(tables), encoding="utf-8")
     print(text)
 

@@ -2,14 +2,15 @@
 
     python benchmarks/volume_dice.py hippocampus/ --out volume-dice
 
-DATA holds images/ and labels/. The same volumes are always tested on; from the others each seed draws those that are
-learnt from. For each seed an encoder is pretrained on all volumes without labels (or --run is taken), and the same
-network with the same head is trained from it and from scratch, for equally many steps, on the same volumes. Dice is the
-mean over structures and test volumes; intervals are Student's t over seeds, differences are paired by seed. It goes on
-where it was interrupted.
+DATA holds images/ and labels/. The same volumes are always tested on; those that are learnt from are drawn from the
+others. For each seed an encoder is pretrained on all volumes without labels (or --run is taken), and the same network
+with the same head is trained from it and from scratch, for equally many steps, on the same draws of volumes. Dice is
+the mean over structures and test volumes; intervals are Student's t over draws of all seeds, differences are paired by
+draw. It goes on where it was interrupted.
 """
 
 import argparse
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -25,20 +26,21 @@ from unmask.report.palette import BLUE, ORANGE, make_figure, save, style
 
 ARMS = {"pretrained": {}, "from scratch": {"init": "none"}}
 ENDINGS = (".nii", ".nii.gz")
+DRAWS = 1000  # more than there are of one seed, so that no two trainings share one
 
 
 def main() -> None:
     options = parser().parse_args()
     data, count = split(Path(options.data), options.out / "data", options.test)
-    dice: dict[str, dict[int, dict[int, float]]] = {arm: {} for arm in ARMS}
+    dice: dict[str, dict[int, dict[tuple[int, int], float]]] = {arm: {} for arm in ARMS}
     structures: dict[str, dict[str, float]] = {}
     for seed in options.seeds:
         run = options.run or pretrained(options, data, seed)
         for number in [n for n in options.labelled if n <= count]:
-            for arm, given in ARMS.items():
-                out = options.out / f"{arm.replace(' ', '_')}_{number}_{seed}"
-                test = segmented(options, run, data, number, seed, out, given)
-                dice[arm].setdefault(number, {})[seed] = test["dice"]
+            for draw, (arm, given) in itertools.product(range(options.draws), ARMS.items()):
+                out = options.out / f"{arm.replace(' ', '_')}_{number}_{seed}_{draw}"
+                test = segmented(options, run, data, number, DRAWS * seed + draw, out, given)
+                dice[arm].setdefault(number, {})[seed, draw] = test["dice"]
                 structures[out.name] = {entry["name"]: entry["dice"] for entry in test["per_class"]}
                 report(options, dice, structures)
 
@@ -50,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--labelled", type=int, nargs="+", default=[5, 10, 40], help="labelled volumes to learn from")
     parser.add_argument("--test", type=int, default=40, help="volumes to test on, the same for all seeds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--draws", type=int, default=3, help="of labelled volumes, for each seed")
     parser.add_argument("--model", default="vit_tiny_patch16_224(depth=6)")
     parser.add_argument("--image-size", type=int, nargs="+", help="depth, height, width; by default chosen by the plan")
     parser.add_argument("--patch-size", type=int, help="by default chosen by the plan")
@@ -99,15 +102,15 @@ def segmented(options: argparse.Namespace, run, data: Path, number: int, seed: i
 def report(options: argparse.Namespace, dice: dict, structures: dict) -> None:
     """Prints and writes what there is so far."""
     pretrained, scratch = (dice[arm] for arm in ARMS)
-    lines = ["| labelled volumes | pretrained | from scratch | difference, paired by seed |", "|---|---|---|---|"]
+    lines = ["| labelled volumes | pretrained | from scratch | difference, paired by draw |", "|---|---|---|---|"]
     rows = []
     for number in scratch:
-        seeds = sorted(scratch[number].keys() & pretrained[number].keys())
-        a, b = (np.array([arm[number][seed] for seed in seeds]) for arm in (pretrained, scratch))
+        draws = sorted(scratch[number].keys() & pretrained[number].keys())
+        a, b = (np.array([arm[number][draw] for draw in draws]) for arm in (pretrained, scratch))
         gap = student((a - b).tolist())
         interval = f" ({gap[0]:+.3f} to {gap[1]:+.3f})" if gap else ""
         lines.append(f"| {number} | {told(a)} | {told(b)} | {(a - b).mean():+.3f}{interval} |")
-        rows.append({"labelled": number, "seeds": seeds, "pretrained": a.tolist(), "scratch": b.tolist(), "gap": gap})
+        rows.append({"labelled": number, "draws": draws, "pretrained": a.tolist(), "scratch": b.tolist(), "gap": gap})
     print("\n".join(lines), flush=True)
     (options.out / "volume_dice.txt").write_text("\n".join(lines) + "\n")
     content = {"options": {k: str(v) for k, v in vars(options).items()}, "rows": rows, "structures": structures}
@@ -119,7 +122,7 @@ def report(options: argparse.Namespace, dice: dict, structures: dict) -> None:
         axis.plot(numbers, [np.mean([*results[n].values()]) for n in numbers], "o-", color=colour, label=arm)
         for n in numbers:
             axis.plot([n] * len(results[n]), [*results[n].values()], ".", color=colour, alpha=0.5)
-    axis.set(xscale="log", xlabel="labelled volumes", title="Dice on the test volumes; a dot for each seed")
+    axis.set(xscale="log", xlabel="labelled volumes", title="Dice on the test volumes; a dot for each draw")
     axis.set_xticks(sorted(scratch), [str(n) for n in sorted(scratch)])
     axis.minorticks_off()
     axis.legend(frameon=False, fontsize=9)
@@ -140,8 +143,9 @@ def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:
         for kind, array in (("images", values + 60 * labels), ("labels", labels)):
             (folder / "data" / kind).mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "data" / kind / f"{number}.nii.gz")
-    words = "--labelled 2 --test 2 --seeds 0 --pretrain-epochs 1 --steps 2 --batch 2 --image-size 8 12 8 --patch-size 4"
-    yield [str(folder / "data"), *words.split(), "--model", smoke.MODEL, "--out", str(out), "--smoke"]
+    words = "--labelled 2 --test 2 --seeds 0 --draws 1 --pretrain-epochs 1 --steps 2 --batch 2"
+    size = ["--image-size", "8", "12", "8", "--patch-size", "4"]
+    yield [str(folder / "data"), *words.split(), *size, "--model", smoke.MODEL, "--out", str(out), "--smoke"]
 
 
 if __name__ == "__main__":
