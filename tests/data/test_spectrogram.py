@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import ASTFeatureExtractor
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from unmask.data.transforms.kernels.spectrogram import Mel, filters, log_mel, sound_from
+from unmask.data.codecs.audio import write_wav
+from unmask.data.modality import make_modality
+from unmask.data.source import open_source
+from unmask.data.transforms.kernels.spectrogram import Mel, filters, levelled, log_mel, loudness, sound_from
 from unmask.errors import UserError
 
 
@@ -49,9 +54,9 @@ def test_values_equal_those_of_transformers(rate, bands):
 @pytest.mark.filterwarnings("ignore")
 def test_values_equal_those_of_the_feature_extractor_of_ast():
     samples = noise()
-    given = ASTFeatureExtractor(max_length=200)(samples, sampling_rate=16000, return_tensors="pt").input_values[0]
+    expected = ASTFeatureExtractor(max_length=200)(samples, sampling_rate=16000, return_tensors="pt").input_values[0]
     ours = (log_mel(torch.from_numpy(samples), Mel()) + 4.2677393) / (2 * 4.5689974)
-    assert torch.allclose(given[: ours.shape[1]], ours.T, atol=3e-4)
+    assert torch.allclose(expected[: ours.shape[1]], ours.T, atol=3e-4)
 
 
 def test_batches_give_what_each_recording_gives():
@@ -110,3 +115,37 @@ def test_bands_too_narrow_for_the_spectrum_are_counted():
 def test_settings_that_cannot_work_are_refused(options):
     with pytest.raises(UserError):
         Mel(**options)
+
+
+@given(gain=st.floats(0.02, 50))
+@settings(max_examples=20, deadline=None)
+def test_a_levelled_spectrogram_does_not_depend_on_the_volume(gain):
+    samples, mel = torch.from_numpy(noise()), Mel()
+    expected = levelled(log_mel(samples, mel))
+    heard = log_mel(0.02 * samples, mel) > -14  # at any of these volumes
+    assert torch.allclose(levelled(log_mel(gain * samples, mel))[heard], expected[heard], atol=2e-3)
+    assert abs(float(expected.exp().mean()) - 1) < 1e-4
+    added = float(loudness(log_mel(gain * samples, mel)) - loudness(log_mel(samples, mel)))
+    assert abs(added - 20 * np.log10(gain)) < 1e-2
+
+
+def test_silence_is_not_made_loud():
+    silence = log_mel(torch.zeros(16000), Mel())
+    assert float(loudness(silence)) < -69
+    assert float(loudness(levelled(silence))) < -9  # 60 dB more at the most
+
+
+@pytest.mark.parametrize(("gains", "level"), [((0.01, 0.1, 1.0), "even"), ((0.5, 0.6, 0.7), "stored")])
+def test_recordings_are_brought_to_one_loudness_where_it_varies_much(tmp_path, gains, level):
+    for number, gain in enumerate(gains):
+        write_wav(str(tmp_path / f"{number}.wav"), torch.from_numpy(gain * noise())[None], 16000)
+    write_wav(str(tmp_path / "silent.wav"), torch.zeros(1, 16000), 16000)  # says nothing about levels
+    source = open_source(tmp_path, "audio")
+    assert f'level="{level}"' in source.modality.text
+    decoded = [source.modality.decode(source.raw(number)) for number in range(3)]
+    assert ("brought to one loudness" in decoded[0].notes) == (level == "even")
+    whole = source.modality.whole((128, 32))
+    quiet, loud = whole(decoded[0].content), whole(decoded[2].content)
+    assert (float((quiet - loud)[:, 64:].abs().mean()) < 0.2) == (level == "even")
+    asked = make_modality('audio(rate=16000, seconds=1, bands=128, level="stored")')
+    assert asked.settled([]) is asked

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Shaped
@@ -20,7 +21,7 @@ from unmask.data.codecs.audio import Recording, open_recording, write_wav
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import audio_format
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window, make_modality
-from unmask.data.transforms.kernels.spectrogram import Mel, log_mel, sound_from
+from unmask.data.transforms.kernels.spectrogram import Mel, levelled, log_mel, loudness, sound_from
 from unmask.plain import PositiveFloat, PositiveInt
 
 __all__ = ["Audio"]
@@ -29,7 +30,11 @@ BANDS = {True: 64, False: 128}  # whether the rate is low
 LOW_RATE = 8_000
 HOP = 0.01  # seconds from one column to the next
 COUNTED = 4.0  # seconds of each recording that count in the statistics, from its middle
+UNEVEN = 6.0  # decibels by which the loudness of recordings deviates, from which on it is evened out
+SILENT = -65.0  # decibels; the least that `log_mel` gives is -69
 MASKED = 0.2  # of the bands and of the columns, at the most, when a classifier is trained
+
+Level = Literal["stored", "even"]  # loudness of what a model sees
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,13 @@ class Sound:
 
     recording: Recording
     mel: Mel
+    level: Level = "stored"
     nbytes: int = 0
 
     def spectrogram(self, start: float, seconds: float) -> Float[Tensor, "1 bands frames"]:
         samples, _ = self.recording.read(start, seconds, rate=self.mel.rate)
-        return log_mel(samples, self.mel)
+        spectrogram = log_mel(samples, self.mel)
+        return levelled(spectrogram) if self.level == "even" else spectrogram
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,20 @@ class Audio(Modality):
     written = "as sound made from the spectrogram by Griffin and Lim's algorithm, which makes up its phases"
 
     def __init__(
-        self, rate: PositiveInt | None = None, seconds: PositiveFloat | None = None, bands: PositiveInt | None = None
+        self,
+        rate: PositiveInt | None = None,
+        seconds: PositiveFloat | None = None,
+        bands: PositiveInt | None = None,
+        level: Level | None = None,
     ):
         """rate: samples per second to which recordings are resampled; seconds: that a model sees; bands: of the mel
-        scale. By default the data's most common rate, at most 16 kHz, their median length, at most 10.24 s, and 128
-        bands, 64 at 8 kHz or less."""
+        scale; level: "stored", or "even": what a model sees is brought to one loudness, as in wav2vec 2.0 (Baevski et
+        al. 2020). By default the data's most common rate, at most 16 kHz, their median length, at most 10.24 s, 128
+        bands, 64 at 8 kHz or less, and "even" where the loudness of recordings deviates by more than 6 dB."""
         self.seconds = seconds
-        self.rate, self.open = rate or RATE, rate is None or seconds is None or bands is None
-        self.bands = bands or BANDS[self.rate <= LOW_RATE]
-        self.given = (rate, seconds, bands)
+        self.given = (rate, seconds, bands, level)
+        self.rate, self.open = rate or RATE, None in self.given
+        self.bands, self.level = bands or BANDS[self.rate <= LOW_RATE], level or "stored"
         self.mel = Mel(rate=self.rate, bands=self.bands)
 
     @classmethod
@@ -89,26 +101,29 @@ class Audio(Modality):
     def settled(self, raws: Sequence[Callable[[], Raw]]) -> Modality:
         if not self.open:
             return self
-        rates, lengths = Counter[int](), []
+        rates, recordings = Counter[int](), []
         for raw in raws:
             with suppress(BadImage, OSError):
-                recording = _opened(raw())
-                rates[recording.rate] += 1
-                lengths.append(recording.duration)
-        if not lengths:
+                recordings.append(_opened(raw()))
+                rates[recordings[-1].rate] += 1
+        if not recordings:
             return self
-        rate, seconds, bands = self.given
+        rate, seconds, bands, level = self.given
         rate = rate or min(RATE, max(rates, key=lambda r: (rates[r], r)))
-        seconds = seconds or round(min(SECONDS, max(16 * HOP, median(lengths))), 2)
+        length = median(recording.duration for recording in recordings)
+        seconds = seconds or round(min(SECONDS, max(16 * HOP, length)), 2)
         bands = bands or BANDS[rate <= LOW_RATE]
-        return make_modality(f"audio(rate={rate}, seconds={seconds:g}, bands={bands})")
+        level = level or _level(recordings, Mel(rate=rate, bands=bands))
+        return make_modality(f'audio(rate={rate}, seconds={seconds:g}, bands={bands}, level="{level}")')
 
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
         recording = _opened(raw)
         notes = [*recording.notes]
         if recording.rate != self.rate:
             notes.append(f"resampled to {self.rate} Hz")
-        content = Sound(recording, self.mel, len(raw) if isinstance(raw, bytes) else 0)
+        if self.level == "even":
+            notes.append("brought to one loudness")
+        content = Sound(recording, self.mel, self.level, len(raw) if isinstance(raw, bytes) else 0)
         return Decoded(content, recording.format, recording.size, 1, recording.bits, tuple(notes))
 
     def fitted(self, content: Sound, channels: int) -> Sound:
@@ -120,8 +135,7 @@ class Audio(Modality):
         return 1
 
     def values(self, content: Sound) -> Float[Tensor, "1 bands frames"]:
-        seconds = min(COUNTED, content.recording.duration)
-        return content.spectrogram((content.recording.duration - seconds) / 2, seconds)
+        return _middle(content)
 
     def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
         return SoundWindow(size, random=kind != "whole")
@@ -165,6 +179,22 @@ class Audio(Modality):
         path = path.with_suffix(".wav")
         write_wav(str(path), sound_from(filled, self.mel)[None], self.rate)
         return path
+
+
+def _middle(sound: Sound) -> Float[Tensor, "1 bands frames"]:
+    """What of a recording counts."""
+    seconds = min(COUNTED, sound.recording.duration)
+    return sound.spectrogram((sound.recording.duration - seconds) / 2, seconds)
+
+
+def _level(recordings: Sequence[Recording], mel: Mel) -> Level:
+    """By their loudness; silent ones say nothing about it."""
+    heard = []
+    for recording in recordings:
+        with suppress(BadImage, OSError):
+            heard.append(float(loudness(_middle(Sound(recording, mel)))))
+    heard = [decibels for decibels in heard if decibels > SILENT]
+    return "even" if len(heard) > 1 and stdev(heard) > UNEVEN else "stored"
 
 
 def _opened(raw: Raw) -> Recording:

@@ -18,6 +18,7 @@ from unmask.errors import UserError, require_whole
 
 EMPHASIS = 0.97
 FLOOR = 1.1920929e-07  # the least power, so that silence has a logarithm: float32's epsilon, as in Kaldi
+LIFT = math.log(1e6)  # the most that `levelled` adds, 60 dB: silence stays silence
 MOMENTUM = 0.99
 ROUNDS = 100  # multiplicative updates from mel bands to a spectrum
 
@@ -100,6 +101,17 @@ def log_mel(samples: Float[Tensor, "*b n"], mel: Mel) -> Float[Tensor, "*b bands
     windows = (windows - EMPHASIS * before) * _hann(mel, samples)
     power = torch.fft.rfft(windows, n=mel.num_fft).abs().square()
     return (power @ filters(mel).to(samples).T).clamp_min(FLOOR).log().transpose(-1, -2)
+
+
+def levelled(spectrogram: Float[Tensor, "*b bands frames"]) -> Float[Tensor, "*b bands frames"]:
+    """The same sound as loud as all others: the mean power of its bands is 1, unless it is silent."""
+    loudness = spectrogram.exp().mean(dim=(-2, -1), keepdim=True).log()
+    return spectrogram - loudness.clamp_min(-LIFT)
+
+
+def loudness(spectrogram: Float[Tensor, "*b bands frames"]) -> Float[Tensor, "*b"]:
+    """Decibels of the mean power of its bands, -69 of silence."""
+    return 10 * spectrogram.exp().mean(dim=(-2, -1)).log10()
 
 
 def sound_from(
