@@ -43,8 +43,9 @@ def plan_volumes(
     plan_parts(plan, machine)
     plan_rate(plan)
     plan.choose("optimizer", "adamw", "the usual one of transformers")
-    peak = 1e-3 if narrow or frozen else 3e-4
-    plan.choose("lr", peak, "narrow encoders and heads alone train well at 1e-3" if peak == 1e-3 else "for wide ones")
+    learns_fast = narrow or frozen
+    why = "narrow encoders and heads alone learn faster than at 1e-3" if learns_fast else "for wide encoders"
+    plan.choose("lr", 3e-3 if learns_fast else 3e-4, why)
     decay = 1.0 if scratch or frozen else 0.9 if narrow else 0.75
     plan.choose("layer_decay", decay, "none" if decay == 1.0 else "early layers change less than late ones")
     plan.choose("weight_decay", 0.05, "the usual one of transformers")
