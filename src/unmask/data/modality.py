@@ -84,7 +84,7 @@ class Modality(ABC):
     by_path: ClassVar[bool] = False  # files are read in parts, from where they lie
     weak: ClassVar[bool] = False  # where as many files are of another kind, that one counts
     divides: ClassVar[bool] = False  # files may have `pieces`
-    labelled: ClassVar[str] = ""  # what a map of labels has labels of, "pixel" or "voxel"; "": there are no maps
+    labelled: ClassVar[str] = ""  # what a map of labels has labels of: "pixel", "voxel", "point"; "": there are no maps
     placed: bool = False  # its units have places of their own, which differ from sample to sample: see Grid.places
     pictured: ClassVar[bool] = False  # drawn as a picture of its own (`drawn`), not as values laid out (`flat`)
     keys: ClassVar[tuple[str, ...]] = ()  # names of arrays of samples in one .npz file

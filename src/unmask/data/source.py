@@ -84,6 +84,10 @@ class Source(ABC):
         Raises BadImage or OSError."""
         return None
 
+    def companion(self, name: str, index: int | None = None) -> np.ndarray | None:
+        """What else a file of many samples holds under a name: of the file, or of a sample; None where it has none."""
+        return None
+
     def stamp(self, index: int) -> str | None:
         """A stamp that changes with an image's file, without reading it; None if only its content can tell."""
         return None

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 class Head(nn.Module, ABC):
     """`__init__(dims, num_classes)` gets the channels of the maps, from fine to coarse or from early to late; of heads
-    for volumes also `unit`, the sides of a patch."""
+    for volumes also `unit`, the sides of a patch. Those for points get maps that were read out at each point."""
 
     taps: ClassVar[str]  # "last", "four" of the encoder's maps; "input" and four; "pyramid": four of strides 4 to 32
-    axes: ClassVar[tuple[int, ...]] = (2,)  # of the inputs that it is for: images have two, volumes three
+    axes: ClassVar[tuple[int, ...]] = (2,)  # of the maps that it is for: images have two, volumes three, points one
     norm: ClassVar[bool]  # whether the encoder's last norm is applied to them
     auxiliary_weight: ClassVar[float] = 0.0  # of the loss on the output of `auxiliary`
 

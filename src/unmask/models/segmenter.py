@@ -1,5 +1,5 @@
-"""An encoder with a dense head: raw samples in, a class for every pixel or voxel out. What `transfer --to segment`
-trains; see `volume_segmenter.py` for volumes."""
+"""An encoder with a dense head: raw samples in, a class for every pixel, voxel or point out. What
+`transfer --to segment` trains; what differs for volumes and clouds lies in that task."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -42,11 +42,13 @@ class Segmenter(nn.Module):
         self.encoder, self.classes, self.numbers = encoder, list(classes), list(numbers)
         self.window = tuple(encoder.input_size if window is None else window)
         self.side = side or min(self.window)
-        kind, axes = registry.find("head", registry.parse(head)[0]), len(encoder.input_size)
+        kind, (unit, own) = registry.find("head", registry.parse(head)[0]), self.read_out(encoder)
+        axes = len(encoder.input_size) if unit is None else len(unit)
         if axes not in kind.axes:
             suited = [name for name in registry.names("head") if axes in registry.find("head", name).axes]
             listed = f"there are: {', '.join(suited)}" if suited else "there is none"
-            raise UserError(f"the head {head} is not for inputs of {axes} axes; {listed}")
+            of = "points" if unit == (1,) else f"inputs of {axes} axes"
+            raise UserError(f"the head {head} is not for {of}; {listed}")
         self.pyramid: Any = None
         if kind.taps == "pyramid":
             stages = encoder.num_maps < encoder.num_blocks  # Hiera's maps have four strides already
@@ -56,9 +58,20 @@ class Segmenter(nn.Module):
             self.layers, dims = list(self.pyramid.layers), list(self.pyramid.dims)
         else:
             self.layers = [encoder.num_maps - 1] if kind.taps == "last" else quarters(encoder.num_maps)
-            dims = [encoder.channels] * (kind.taps == "input") + encoder.feature_dims(self.layers)
-        unit = {} if axes == 2 else {"unit": encoder.grid.unit}
-        self.head = registry.build("head", head, dims=dims, num_classes=len(self.classes), **unit)
+            dims = [own] * (kind.taps == "input") + encoder.feature_dims(self.layers)
+        sides = {} if unit is None else {"unit": unit}
+        self.head = registry.build("head", head, dims=dims, num_classes=len(self.classes), **sides)
+
+    @staticmethod
+    def read_out(encoder: Encoder) -> tuple[tuple[int, ...] | None, int]:
+        """The sides of a unit, where they are not those of an image's, and the channels of what a head reads beside the
+        encoder's maps."""
+        return (None if len(encoder.input_size) == 2 else encoder.grid.unit), encoder.channels
+
+    def parted(self, views: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Int64[Tensor, "b *size"]]:
+        """What `features` takes of the views of a batch, and the true class of every place: the last channel."""
+        (both,) = views
+        return (both[:, :-1],), both[:, -1].long()
 
     def forward(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b k *size"]:
         """Logits of raw pixels, at their size."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int32
@@ -19,6 +20,8 @@ from unmask.data.names import split_of
 
 class Maps(ABC):
     """Forms set the fields when they open a place; reading is safe from several threads and processes."""
+
+    checks: ClassVar[bool] = False  # `truth` compares the size of a map with that of its sample by itself
 
     def __init__(self, form: str, place: Path, legend: Legend):
         self.form, self.where, self.legend = form, str(place), legend

@@ -39,7 +39,7 @@ class Survey:
         self.largest, room = 0, keep_bytes
 
         def look(index: int) -> tuple[int, np.ndarray | None, Any]:
-            shape = tuple(cache[index].shape[1:]) if index in cache else None
+            shape = tuple(cache[index].shape[1:]) if max_side and index in cache else None
             size = shape if shape and min(shape) < max_side else None  # at max_side, it may have been shrunk
             try:
                 raw, size = read_scene(*scenes[index], size)
@@ -77,17 +77,15 @@ class Survey:
         """All numbers in these masks."""
         return {number for i in indices for number in self.numbers[i] if number != NO_CLASS}
 
-    def strange(self, class_numbers: set[int]) -> dict[int, str]:
-        """Masks with numbers that no class has."""
+    def strange(self, class_numbers: set[int], its: str, unit: str) -> dict[int, str]:
+        """Masks with numbers that no class has. its: "its mask has"; unit: what has a number, "pixel"."""
         strange = {}
         for index, counts in self.numbers.items():
             unknown = {n: pixels for n, pixels in counts.items() if n not in class_numbers and n != NO_CLASS}
             if unknown:
                 which = ", ".join(map(str, list(unknown)[:3])) + (" and more" if len(unknown) > 3 else "")
                 why = " (blended edges? Save masks without smoothing)" if len(unknown) > MANY else ""
-                strange[index] = (
-                    f"its mask has the unknown class number {which} in {sum(unknown.values()):,} pixels{why}"
-                )
+                strange[index] = f"{its} the unknown class number {which} in {sum(unknown.values()):,} {unit}s{why}"
         return strange
 
     def counts(self, indices: Iterable[int], numbers: Sequence[int]) -> np.ndarray:
@@ -106,6 +104,9 @@ def read_scene(part: Maps, scene: Scene, size: tuple[int, ...] | None = None) ->
         top, left, height, width = scene.place
         values = _whole_truth(part, scene)[top : top + height, left : left + width]
         return renumbered(values, part.legend, part.common), (height, width)
+    if part.checks:
+        values = renumbered(part.truth(scene, ()), part.legend, part.common)
+        return values, values.shape
     size = size or part.size_of(scene)
     values = part.truth(scene, size)
     turned = len(size) == 2 and values.shape == size[::-1] != size
@@ -128,7 +129,9 @@ def _whole_truth(part: Maps, scene: Scene) -> np.ndarray:
 
 
 def _solid(values: np.ndarray) -> set[int]:
-    """Numbers of pixels that are like their four neighbours."""
+    """Numbers of pixels that are like their four neighbours; all, of what lies in no plane."""
+    if values.ndim < 2:
+        return set(np.unique(values).tolist())
     inner = values[1:-1, 1:-1]
     beside = (values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:])
     return set(np.unique(inner[np.logical_and.reduce([inner == other for other in beside])]).tolist())

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Generator, Tensor
 
 from unmask.data.codecs.clouds.meshes import read_obj, read_off
@@ -41,6 +41,7 @@ LABELS = (
     "part",
     "category",
     "seg",
+    "segmentation",
 )
 WORDS = {"r": "red", "g": "green", "b": "blue", "normal_x": "nx", "normal_y": "ny", "normal_z": "nz"}
 WORDS |= {"reflectance": "intensity", "near infrared": "nir", **dict.fromkeys(LABELS, "label")}
@@ -59,22 +60,31 @@ class PointCloud:
     bits: int = 32  # per coordinate as stored
     notes: tuple[str, ...] = ()  # what was done to it
     channels: int = 3
+    labelled_by: str = ""  # what its file calls the labels
+    rows: Int64[Tensor, "n"] | None = None  # which of the file's points these are; None: all
+    stored: int = 0  # points of the file; 0: as many as there are here
 
     @property
     def size(self) -> tuple[int]:
         return (self.points.shape[0],)
 
     @property
+    def of_file(self) -> Int64[Tensor, "n"]:
+        """Which of the file's points these are."""
+        return torch.arange(len(self.points)) if self.rows is None else self.rows
+
+    @property
     def nbytes(self) -> int:
         """What it takes in memory."""
-        parts = (self.points, *self.features.values(), self.labels, self.faces)
+        parts = (self.points, *self.features.values(), self.labels, self.faces, self.rows)
         return sum(part.nbytes for part in parts if part is not None)
 
     def at(self, chosen: Int64[Tensor, "k"]) -> "PointCloud":
         """Some of its points, without faces."""
         features = {name: values[chosen] for name, values in self.features.items()}
         labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, points=self.points[chosen], features=features, labels=labels, faces=None)
+        same = {"points": self.points[chosen], "features": features, "labels": labels, "rows": self.of_file[chosen]}
+        return replace(self, **same, faces=None, stored=self.stored or len(self.points))
 
 
 def read_points(source: str | bytes | np.ndarray) -> PointCloud:
@@ -82,6 +92,11 @@ def read_points(source: str | bytes | np.ndarray) -> PointCloud:
 
     Raises BadImage, also for fewer than two points; UserError where laspy is missing.
     """
+    return read_exactly(source)[0]
+
+
+def read_exactly(source: str | bytes | np.ndarray) -> tuple[PointCloud, Float64[np.ndarray, "n 3"]]:
+    """The same, and the coordinates of its points as the file has them. Raises as `read_points`."""
     try:
         table = table_of_array(source) if isinstance(source, np.ndarray) else _table(source)
         return _cloud(table)
@@ -109,7 +124,8 @@ def points_on_surface(mesh: PointCloud, count: int, generator: Generator) -> Poi
         features[name] = torch.nn.functional.normalize(mixed, dim=1) if name == "normals" else mixed
     labels = None if mesh.labels is None else mesh.labels[corners.gather(1, shares.argmax(1, keepdim=True))[:, 0]]
     note = f"{count:,} points sampled on the surface of {len(mesh.faces):,} faces"
-    return replace(mesh, points=points, features=features, labels=labels, faces=None, notes=(*mesh.notes, note))
+    same = {"points": points, "features": features, "labels": labels, "notes": (*mesh.notes, note)}
+    return replace(mesh, **same, faces=None, rows=None, stored=0)
 
 
 def _table(source: str | bytes) -> Table:
@@ -178,7 +194,8 @@ def _table_of_las(file: Any, num_bytes: int) -> Table:
     return Table(flat, "LAZ" if packed else "LAS", 32, notes=notes)
 
 
-def _cloud(table: Table) -> PointCloud:
+def _cloud(table: Table) -> tuple[PointCloud, np.ndarray]:
+    called = {_word(name): name for name in table.columns}
     columns = {_word(name): np.asarray(values) for name, values in table.columns.items()}
     notes, faces = list(table.notes), table.faces
     if not {"x", "y", "z"} <= columns.keys():
@@ -187,6 +204,7 @@ def _cloud(table: Table) -> PointCloud:
     if faces is not None and len(faces) and not (0 <= faces.min() and faces.max() < len(points)):
         raise BadImage("damaged: faces between points that are not there")
     good = np.asarray(np.isfinite(points).all(axis=1))
+    rows = np.flatnonzero(good)
     if num_bad := int((~good).sum()):
         notes.append(f"{num_bad:,} points that are not finite left out")
         points, columns = points[good], {name: values[good] for name, values in columns.items()}
@@ -197,7 +215,7 @@ def _cloud(table: Table) -> PointCloud:
     if len(points) > MAX_POINTS:
         step = -(-len(points) // MAX_POINTS)
         notes.append(f"one in {step} of {len(points):,} points" + (", faces left out" if faces is not None else ""))
-        points, faces = points[::step], None
+        points, rows, faces = points[::step], rows[::step], None
         columns = {name: values[::step] for name, values in columns.items()}
     offset = _offset(points)
     if any(offset):
@@ -207,11 +225,13 @@ def _cloud(table: Table) -> PointCloud:
         relative = (points - offset).astype(np.float32)
     if not np.isfinite(relative).all():
         raise BadImage("coordinates beyond what float32 holds")
-    return PointCloud(
+    cloud = PointCloud(
         torch.from_numpy(relative), features, labels,
         torch.from_numpy(faces.astype(np.int64)) if faces is not None and len(faces) else None,
-        offset, table.format, table.bits, tuple(notes),
+        offset, table.format, table.bits, tuple(notes), labelled_by=called.get("label", ""),
+        rows=None if len(rows) == len(good) else torch.from_numpy(rows), stored=len(good),
     )  # fmt: skip
+    return cloud, points
 
 
 def _offset(points: np.ndarray) -> tuple[float, float, float]:

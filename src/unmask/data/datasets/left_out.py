@@ -10,13 +10,14 @@ NAMED = 20  # of them, on the screen
 
 
 def refuse_or_say(
-    left_out: list[tuple[str, str]], total: int, max_bad: float | None, where: str, say: Callable[[str], Any]
+    left_out: list[tuple[str, str]], total: int, max_bad: float | None, what: str, say: Callable[[str], Any]
 ) -> None:
+    """what: samples and labels, and where they lie."""
     if not left_out:
         return
     lines = [f"  {name}: {reason}" for name, reason in left_out[:NAMED]]
     lines += [f"  ... and {len(left_out) - NAMED:,} more"] if len(left_out) > NAMED else []
-    count = f"{len(left_out):,} of {total:,} images and masks of {where}"
+    count = f"{len(left_out):,} of {total:,} {what}"
     most = max(FEW, TOLERATED * total) if max_bad is None else max_bad * total
     if len(left_out) > most or len(left_out) == total:
         told = f"{TOLERATED:.0%}, and more than {FEW}" if max_bad is None else f"{max_bad:.0%}"

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from unmask.data.annotations.find import open_maps
-from unmask.data.annotations.legend import VOID, Legend
+from unmask.data.annotations.legend import VOID
 from unmask.data.annotations.maps import Maps
 from unmask.data.annotations.mask_files import LARGEST
 from unmask.data.annotations.objects import Scene, photographs
-from unmask.data.annotations.survey import MANY, Survey, read_scene
+from unmask.data.annotations.survey import Survey, read_scene
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.left_out import refuse_or_say
+from unmask.data.datasets.map_classes import Words, find_classes, require_classes, table_of
 from unmask.data.datasets.splits import split_images
 from unmask.data.labels import learnt_and_tested, some
 from unmask.data.sheet import Sheet, inspect
@@ -85,6 +86,8 @@ class Segments:
 class Segmented:
     """The splits of segmented data; missing splits are drawn by the seed."""
 
+    words: Words = Words()  # what samples and their maps are called
+
     def __init__(
         self,
         places: Sequence[str],
@@ -117,12 +120,13 @@ class Segmented:
         looked = Survey([i for i in everything if i not in bad], self.scenes, self.cache, max_side, KEEP)
         bad |= looked.bad
         for note, names in [pair for part in self.parts for pair in part.notes.items()]:
-            say(f"{len(names):,} masks: {note}")
+            say(f"{len(names):,} {self.words.noted}: {note}")
         self.legend = self.parts[0].common
-        self.numbers, names, self.void = _classes(self.legend, void, looked, say)
-        bad |= looked.strange(set(self.numbers) | self.void)
+        self.numbers, names, self.void = find_classes(self.legend, void, looked, self.words, say)
+        bad |= looked.strange(set(self.numbers) | self.void, self.words.its, self.words.unit)
         left_out = [*lost, *((self.scenes[i][1].name, bad[i]) for i in sorted(bad))]
-        refuse_or_say(left_out, len(everything) + len(lost), max_bad, self.where, say)
+        what = f"{self.words.sample}s and {self.words.maps} of {self.where}"
+        refuse_or_say(left_out, len(everything) + len(lost), max_bad, what, say)
         good = [i for i in everything if i not in bad]
         seen = looked.seen(good)
         unseen = [name for number, name in zip(self.numbers, names) if number not in seen]
@@ -130,12 +134,12 @@ class Segmented:
             say(f"{len(unseen)} of the classes are nowhere in the data and are left out: {some(unseen, 8)}")
         self.classes = [name for number, name in zip(self.numbers, names) if number in seen]
         self.numbers = [number for number in self.numbers if number in seen]
-        _check_classes(self.classes, looked, good, self.void, self.where)
-        self.table = _table(self.numbers, looked)
+        require_classes(self.classes, looked, good, self.void, self.words, self.where)
+        self.table = table_of(self.numbers, looked)
         self.kept = {i: self.table[looked.raw.pop(i) + 1] for i in good if i in looked.raw}
         self.splits = split_images([scene.split for _, scene in self.scenes], good, most=most, seed=seed, say=say)
         if not self.splits["train"] or not self.splits["test"]:
-            raise DataError(f"{len(good)} good images are too few to learn from and to test on")
+            raise DataError(f"{len(good)} good {self.words.sample}s are too few to learn from and to test on")
         files = {split: [self.scenes[i][1].path for i in places] for split, places in self.splits.items()}
         for remark in learnt_and_tested(files["train"], files["val"] + files["test"]):
             say(remark)
@@ -179,10 +183,11 @@ class Segmented:
             yield f"the test split has classes that the train split lacks, which cannot be learnt: {some(foreign, 8)}"
         missing = [name for name, a, b in zip(self.classes, train, test) if a and not b]
         if missing:
-            yield f"the test split has no pixel of {some(missing, 8)}: learnt, but not tested"
+            yield f"the test split has no {self.words.unit} of {some(missing, 8)}: learnt, but not tested"
         rare = [f"{name} ({share:.3%})" for name, share in self.sheet.pixel_shares["train"].items() if 0 < share < RARE]
         if rare:
-            yield f"rare classes, with their share of the pixels: {some(rare, 8)}; --balanced on weighs them more"
+            share = f"their share of the {self.words.unit}s"
+            yield f"rare classes, with {share}: {some(rare, 8)}; --balanced on weighs them more"
 
     def _sheet(
         self, sheet: Sheet, counts: dict[str, np.ndarray], looked: Survey, left_out: list[tuple[str, str]]
@@ -208,80 +213,6 @@ class Segmented:
             "format": self.parts[0].form,
         }
         return SegmentSheet(**(vars(sheet) | more))
-
-
-def _classes(
-    legend: Legend, void_classes: Sequence[str], looked: Survey, say: Callable[[str], Any]
-) -> tuple[list[int], list[str], set[int]]:
-    """Numbers and names of the classes, and the numbers that are void. Without names, the numbers found are classes.
-
-    Raises DataError for masks whose edges are blended, which have numbers that are no classes.
-    """
-    void = legend.void(void_classes)
-    if not legend.names:
-        _undo_blending(looked, say)
-    seen = looked.seen(looked.numbers)
-    if VOID in seen & void and not void_classes and seen != {0, VOID}:
-        share = _share(looked, looked.numbers, VOID)
-        say(f"255 is void, neither learnt nor judged: {share:.1%} of the pixels; --void none takes it for a class")
-    if legend.names:
-        numbers = [number for number in sorted(legend.names) if number not in void]
-        return numbers, [legend.names[number] for number in numbers], void
-    if not seen:  # every mask is bad, which is said next
-        return [], [], void
-    if seen in ({0, VOID}, {0, 1}) and not seen & (void - {VOID}) and (not void_classes or VOID not in seen):
-        say(f"no file names the classes; masks are {' and '.join(map(str, sorted(seen)))}: background and object")
-        return sorted(seen), ["background", "object"], void - seen
-    numbers = sorted(seen - void)
-    say(f"no file names the classes: the numbers in the masks are taken for them ({some(list(map(str, numbers)), 8)})")
-    once = [str(n) for n in numbers if sum(n in mask_numbers for mask_numbers in looked.numbers.values()) == 1]
-    if once and len(looked.numbers) > 4:
-        say(f"numbers that occur in one mask alone: {some(once, 8)}; are they meant? A classes.json would tell")
-    return numbers, [str(number) for number in numbers], void
-
-
-def _check_classes(classes: Sequence[str], looked: Survey, good: Sequence[int], void: set[int], where: str) -> None:
-    """Raises DataError for fewer classes than can be told apart, and for more than a map holds."""
-    if len(classes) < 2:
-        only = f"{classes[0]} alone" if classes else "none, only void"
-        share = _share(looked, good, VOID) if VOID in void else 0
-        more = f"; 255 is void, in {share:.0%} of the pixels: --void none takes it for a class" if share else ""
-        raise DataError(f"two classes or more can be told apart; the masks of {where} have {only}{more}")
-    if len(classes) > VOID:
-        raise DataError(f"at most {VOID} classes can be learnt here; {where} has {len(classes)}")
-
-
-def _share(looked: Survey, indices: Iterable[int], number: int) -> float:
-    """Of all pixels, those that have a number."""
-    of_number, others = looked.counts(indices, [number]).tolist()
-    return of_number / max(1, of_number + others)
-
-
-def _undo_blending(looked: Survey, say: Callable[[str], Any]) -> None:
-    """Masks of two values that were smoothed as they were resized or saved have others at edges: the nearer counts."""
-    seen = looked.seen(looked.numbers)
-    edges, ends = sorted(seen - looked.solid), sorted(seen & looked.solid)
-    between = [number for number in edges if ends and ends[0] < number < ends[-1]]
-    if len(between) < MANY:
-        return
-    if len(ends) != 2:
-        raise DataError(
-            f"{len(between)} numbers are in the masks at edges alone ({some(list(map(str, between)), 4)}), between"
-            f" {some(list(map(str, ends)), 6)}: edges were blended when the masks were resized or saved. Save them as"
-            " PNG without smoothing"
-        )
-    low, high = ends
-    looked.merge({number: low if number - low < high - number else high for number in between})
-    say(f"masks are {low} and {high} with blended edges, {len(between)} numbers between: each counts as the nearer one")
-
-
-def _table(numbers: Sequence[int], looked: Survey) -> UInt8[np.ndarray, "n"]:
-    """Place number + 1 holds the class of a number; place 0 is for pixels of surely none."""
-    table = np.full(max(looked.largest, *numbers) + 2, VOID, dtype=np.uint8)
-    table[np.array(numbers) + 1] = np.arange(len(numbers))
-    for number, other in looked.merged.items():
-        table[number + 1] = table[other + 1]
-    return table
 
 
 def _named_apart(part: Maps, several: bool) -> list[Scene]:

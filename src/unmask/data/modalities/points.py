@@ -5,6 +5,8 @@ A model sees so many points in a sphere of radius 1, in groups around centres th
 Where a unit lies differs from cloud to cloud.
 """
 
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,18 +16,18 @@ from statistics import median_low
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Generator, Tensor
 
 from unmask.choice import Choice
 from unmask.data.codecs.image import BadImage
-from unmask.data.codecs.points import PointCloud, points_on_surface, read_points
+from unmask.data.codecs.points import PointCloud, points_on_surface, read_exactly
 from unmask.data.codecs.signature import points_format
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window, make_modality
 from unmask.data.transforms.kernels.cloud_picture import GREY, by_height, picture, write_turning
 from unmask.data.transforms.kernels.cloud_view import AXES, Groups, Turns, Voxels, drawn, in_sphere
 from unmask.data.transforms.kernels.points import nearest_neighbours
-from unmask.errors import UserError, closest
+from unmask.errors import UserError, closest, many
 from unmask.plain import PositiveInt
 
 __all__ = ["Points"]
@@ -33,12 +35,14 @@ POINTS, NEIGHBOURS = 1024, 32  # that are drawn, and of a group, as in Point-MAE
 LOOKED = 8  # clouds that options are chosen by
 KEPT = 1 << 15  # points of a cloud that are kept in memory
 KINDS, TURNS, FEATURES = ("groups", "voxels"), ("x", "y", "z", "any", "off"), ("colours", "normals")
+NAME = "points"  # of this kind
+LABELS = re.compile(r"(?:^|[/_.-])(?:labels?|segs?|segmentations?|annotations?|gt)(?=/|$)")  # folders of labels
 FAR = 0.5  # of an occupied voxel's probability, from which it is drawn
 
 
 class Points(Modality):
     word, axes, sizes = "cloud", ("points",), ("points",)
-    by_path, mirrored, weak, pictured = True, False, True, True
+    by_path, mirrored, weak, pictured, labelled = True, False, True, True, "point"
     keys, array_axes = ("points", "clouds", "xyz", "pos", "positions", "coords"), (3,)
 
     def __init__(
@@ -86,7 +90,7 @@ class Points(Modality):
         clouds: list[PointCloud] = []
         for raw in raws[:: max(1, len(raws) // LOOKED)][:LOOKED]:
             with suppress(BadImage, OSError):
-                clouds.append(_read(raw()))
+                clouds.append(_read(raw())[0])
         if not clouds:
             return self
         points, neighbours, features, turn = self.given
@@ -101,14 +105,31 @@ class Points(Modality):
         facts = f"points={points}, neighbours={neighbours}, features={features!r}, turn={turn!r}"
         return make_modality(f"points({facts}{more})")
 
+    @classmethod
+    def together(cls, files: Mapping[str, Sequence[str]], root: str, wanted: str | None) -> str | None:
+        """Clouds whose labels are arrays, which might be signals."""
+        clouds, others = files.get(NAME, ()), [path for name in files if name != NAME for path in files[name]]
+        labels = labels_of_points([*clouds, *others])
+        return (wanted or NAME) if clouds and others and labels.issuperset(others) else None
+
+    def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
+        labels = labels_of_points(paths)
+        remarks = [f"left out: {many(len(labels), 'file')} of labels, such as {min(labels)}"] if labels else []
+        return [(path,) for path in paths if path not in labels], remarks
+
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
-        cloud = _read(raw)
+        cloud = self.cloud(raw)[0]
+        channels = 1 if self.voxels else 3 + 3 * len(self.features)
+        facts = (cloud.format, cloud.size, channels, cloud.bits, cloud.notes)
+        return Decoded(_thinned(cloud), *facts)
+
+    def cloud(self, raw: Raw) -> tuple[PointCloud, Float64[np.ndarray, "n 3"]]:
+        """All points of a file, with the features that this run uses, and their coordinates as the file has them.
+        Raises as `decode`."""
+        cloud, coordinates = _read(raw)
         if lacking := [name for name in self.features if name not in cloud.features]:
             raise BadImage(f"has no {' and '.join(lacking)}, which this run uses: points(features=()) does without")
-        features = {name: cloud.features[name] for name in self.features}
-        channels = 1 if self.voxels else 3 + 3 * len(features)
-        facts = (cloud.format, cloud.size, channels, cloud.bits, cloud.notes)
-        return Decoded(replace(_thinned(cloud), features=features), *facts)
+        return replace(cloud, features={name: cloud.features[name] for name in self.features}), coordinates
 
     def fitted(self, content: PointCloud, channels: int) -> PointCloud:
         if channels == self.num_channels(content):
@@ -225,20 +246,27 @@ class Points(Modality):
         return points[:, :3], colours
 
 
-def _read(raw: Raw) -> PointCloud:
-    """A cloud, or a mesh that has a surface; of a mesh without one, its corners."""
+def labels_of_points(paths: Sequence[str]) -> set[str]:
+    """Files in a folder of labels that have the name of one in another folder."""
+    inside = {path for path in paths if LABELS.search(os.path.dirname(path).lower())}
+    stems = {os.path.splitext(os.path.basename(path))[0] for path in paths if path not in inside}
+    return {path for path in inside if os.path.splitext(os.path.basename(path))[0] in stems}
+
+
+def _read(raw: Raw) -> tuple[PointCloud, np.ndarray]:
+    """A cloud, or a mesh that has a surface; of a mesh without one, its corners. And coordinates as they are stored."""
     if not isinstance(raw, str | bytes | np.ndarray):
         raise BadImage("a cloud is one file or one array")
-    cloud = read_points(raw)
+    cloud, coordinates = read_exactly(raw)
     if float((cloud.points.amax(dim=0) - cloud.points.amin(dim=0)).amax()) == 0:
         raise BadImage(f"all of its {len(cloud.points):,} points lie in one place")
     if cloud.faces is None:
-        return cloud
+        return cloud, coordinates
     try:
         points_on_surface(cloud, 1, Generator().manual_seed(0))
     except BadImage as error:
-        return replace(cloud, faces=None, notes=(*cloud.notes, f"corners only: {error}"))
-    return cloud
+        return replace(cloud, faces=None, notes=(*cloud.notes, f"corners only: {error}")), coordinates
+    return cloud, coordinates
 
 
 def _thinned(cloud: PointCloud) -> PointCloud:

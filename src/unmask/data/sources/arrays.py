@@ -66,6 +66,27 @@ class Arrays(Source):
             content = read_part(file.fileno(), array.offset + position * size, size)
         return np.frombuffer(content, array.dtype).reshape(array.shape[1:])
 
+    def companion(self, name: str, index: int | None = None) -> np.ndarray | None:
+        """The array of this name; or of the sample's split, the sample's row. Raises DataError where it has another
+        number of rows."""
+        arrays = self._load()
+        if index is None:
+            return arrays.get(name)
+        key, position = self.places[index]
+        words = key.lower().split("_")
+        split = {SPLITS[word] for word in words if word in SPLITS}
+        wanted = [
+            other for other in arrays
+            if [w for w in other.lower().split("_") if w not in SPLITS] == name.split("_")
+            and {SPLITS[w] for w in other.lower().split("_") if w in SPLITS} == split
+        ]  # fmt: skip
+        if not wanted:
+            return None
+        if len(arrays[wanted[0]]) != len(arrays[key]):
+            counts = f"{wanted[0]} has {len(arrays[wanted[0]]):,} entries, {key} has {len(arrays[key]):,}"
+            raise DataError(f"{self.where}: {counts}")
+        return arrays[wanted[0]][position]
+
     def __getstate__(self) -> Mapping[str, object]:
         return {k: v for k, v in vars(self).items() if k != "lock"} | {"loaded": None}
 

@@ -136,7 +136,7 @@ def draw_overlays(
     save(figure, path)
 
 
-def draw_classes(per_class: list[Json], path: Path) -> None:
+def draw_classes(per_class: list[Json], path: Path, unit: str = "pixel") -> None:
     """One bar per tested class, the weakest first; at most 60."""
     entries = sorted((c for c in per_class if c["iou"] is not None), key=lambda c: c["iou"])[:60]
     if not entries:
@@ -148,14 +148,14 @@ def draw_classes(per_class: list[Json], path: Path) -> None:
     for place, entry in enumerate(entries):
         text: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5}
         axis.annotate(f"{100 * entry['iou']:.0f}", (100 * entry["iou"], place), xytext=(3, 0), **text)
-    axis.set(xlim=(0, 108), title="Intersection over union of each class, % (in brackets: share of the test pixels)")
+    axis.set(xlim=(0, 108), title=f"Intersection over union of each class, % (in brackets: share of the test {unit}s)")
     axis.invert_yaxis()
     style(axis)
     save(figure, path)
 
 
 def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path, unit: str = "pixel") -> None:
-    """Confusion matrix as shares of each true class's pixels, or voxels: `unit`. Classes missing from the test split
+    """Confusion matrix as shares of each true class's pixels, voxels or points: `unit`. Classes missing from the test split
     are left out."""
     present = np.flatnonzero(matrix.sum(axis=1))
     share = matrix[present] / matrix[present].sum(axis=1, keepdims=True)
@@ -172,17 +172,18 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path, unit: str
     save(figure, path)
 
 
-def write_rows(rows: list[Json], out: Path) -> None:
-    """A row for each test image, the worst first: path, share of correct pixels, share of void pixels."""
-    order = sorted(rows, key=lambda row: 2.0 if row["pixel_accuracy"] is None else row["pixel_accuracy"])
+def write_rows(rows: list[Json], out: Path, columns: Sequence[str] = ("pixel_accuracy", "void")) -> None:
+    """A row for each test image, the worst by the first column first: path, share of correct pixels, share of void
+    pixels; or other columns."""
+    order = sorted(rows, key=lambda row: 2.0 if row[columns[0]] is None else row[columns[0]])
 
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(["path", "pixel_accuracy", "void"])
+            table.writerow(["path", *columns])
             for row in order:
-                right = "" if row["pixel_accuracy"] is None else f"{row['pixel_accuracy']:.6f}"
-                table.writerow([row["path"], right, f"{row['void']:.6f}"])
+                values = ["" if row[name] is None else f"{row[name]:.6f}" for name in columns]
+                table.writerow([row["path"], *values])
 
     write_atomically(out / ROWS, write)
 

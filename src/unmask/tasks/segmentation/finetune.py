@@ -30,6 +30,7 @@ from unmask.seeds import mix
 from unmask.tasks.segmentation.metrics import overlap
 from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.plan import class_weights
+from unmask.tasks.segmentation.points.settings import CloudSettings
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
 from unmask.tasks.segmentation.settings import SegmentSettings
 from unmask.tasks.segmentation.volumes.settings import VolumeSettings
@@ -46,7 +47,7 @@ def untrained(
     make: Callable[[Encoder], Segmenter],
     encoder: Encoder,
     pixels: Shaped[np.ndarray, "k"],  # of each class in the training split
-    settings: SegmentSettings | VolumeSettings,
+    settings: SegmentSettings | VolumeSettings | CloudSettings,
     scratch: bool,
     seed: int,
 ) -> Segment:

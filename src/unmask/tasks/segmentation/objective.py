@@ -59,10 +59,9 @@ class Segment(Task):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The last channel of each view is the map: a class number, or 255."""
-        (both,) = batch["views"]
-        x, truth = both[:, :-1], both[:, -1].long()
+        x, truth = self.segmenter.parted(batch["views"])
         with torch.set_grad_enabled(not self.frozen and torch.is_grad_enabled()):
-            features = self.segmenter.features(x)
+            features = self.segmenter.features(*x)
         main, *aside = self.segmenter.read(features, tuple(truth.shape[1:]))
         loss = self._loss(main, truth)
         if aside:

@@ -32,10 +32,10 @@ class Written:
 
     folder: Path
     names: list[str]  # of the images
-    files: list[Path]  # of their maps: PNG of class numbers
+    files: list[Path]  # of their maps: PNG of class numbers, or GeoTIFF of scenes, PLY of clouds
     classes: list[str]
     numbers: list[int]  # of each class
-    shares: np.ndarray  # n k: of each image's pixels, by class
+    shares: np.ndarray  # n k: of each image's pixels, or cloud's points, by class
 
     def __len__(self) -> int:
         return len(self.names)
@@ -103,12 +103,12 @@ def _write(shown: Shown, map_: np.ndarray, numbers: list[int], colours: Colours,
     write_atomically(aside, lambda part: over.save(part, format="JPEG", quality=90))
 
 
-def file_for(name: str, taken: Container[Path]) -> Path:
+def file_for(name: str, taken: Container[Path], ending: str = ".png") -> Path:
     """Path below the folder, mirroring the image's; images that share a stem keep their suffixes."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
     whole = Path(*parts) if parts else Path("image")
-    short = whole.with_suffix(".png")
-    return short if short not in taken else whole.with_name(f"{whole.name}.png")
+    short = whole.with_suffix(ending)
+    return short if short not in taken else whole.with_name(f"{whole.name}{ending}")
 
 
 def write_shares(names: list[str], shares: list[np.ndarray], classes: list[str], path: Path) -> None:

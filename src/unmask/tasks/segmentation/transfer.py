@@ -27,6 +27,7 @@ from unmask.tasks.segmentation.finetune import (
 )
 from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.plan import plan_segment
+from unmask.tasks.segmentation.points.task import CloudSegmentTask
 from unmask.tasks.segmentation.predict import Written, predict_maps, predictions_place
 from unmask.tasks.segmentation.scenes import predict_scenes
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
@@ -45,8 +46,8 @@ class SegmentTask(TransferTask[SegmentOptions, SegmentSettings, ImageSegmenter, 
     def suited(cls, modality: str) -> type[TransferTask]:
         kind = make_modality(modality)
         if not kind.labelled:
-            raise UserError(f"--to segment is for images and volumes; this encoder takes {kind.word}s")
-        return cls if kind.labelled == "pixel" else VolumeSegmentTask
+            raise UserError(f"--to segment is for images, volumes and clouds; this encoder takes {kind.word}s")
+        return {"voxel": VolumeSegmentTask, "point": CloudSegmentTask}.get(kind.labelled, cls)
 
     def __init__(self, data: DataOptions, options: SegmentOptions, encoder: Encoder, console: Console):
         self.encoder = encoder

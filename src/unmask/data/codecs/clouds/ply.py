@@ -5,13 +5,16 @@ place, meshio is not maintained, and Open3D weighs 400 MB.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from unmask.data.codecs.clouds.meshes import triangles
 from unmask.data.codecs.clouds.table import Table, rows_of
 from unmask.data.codecs.image import BadImage
+from unmask.files import write_atomically
 
 KINDS = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4"}
 KINDS |= {"double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"}
@@ -62,6 +65,25 @@ def read_ply(data: bytes) -> Table:
     if not columns:
         raise BadImage("no points")
     return Table(columns, "PLY", bits, triangles(polygons or []))
+
+
+def write_ply(path: Path, columns: Mapping[str, np.ndarray], faces: np.ndarray | None = None) -> None:
+    """Vertices with one value in each column, n of them, and the triangles between them, m 3; binary."""
+    names = {
+        np.dtype(kind): name for name, kind in reversed(KINDS.items())
+    }  # the oldest names, which all programs know
+    rows = np.empty(len(next(iter(columns.values()))), [(name, values.dtype.str) for name, values in columns.items()])
+    for name, values in columns.items():
+        rows[name] = values
+    head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
+    head += [f"property {names[values.dtype]} {name}" for name, values in columns.items()]
+    corners = np.empty(0 if faces is None else len(faces), [("count", "u1"), ("corners", "<i4", (3,))])
+    if faces is not None:
+        corners["count"], corners["corners"] = 3, faces
+        head += [f"element face {len(corners)}", "property list uchar int vertex_indices"]
+    text = "\n".join([*head, "end_header", ""]).encode("ascii")
+    body = rows.astype(rows.dtype.newbyteorder("<")).tobytes() + corners.tobytes()
+    write_atomically(path, lambda part: part.write_bytes(text + body))
 
 
 def _header(data: bytes) -> tuple[list[Element], str, int]:

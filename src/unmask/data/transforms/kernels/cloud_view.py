@@ -55,7 +55,10 @@ class Groups:
 
     def __call__(self, sample: PointCloud, generator: Generator | None = None) -> Float[Tensor, "c n"]:
         """The same cloud and generator state give the same view."""
-        values, _ = seen(sample, self.count, self.share, self.turns, generator)
+        return self.of(seen(sample, self.count, self.share, self.turns, generator)[0])
+
+    def of(self, values: Float[Tensor, "n c"]) -> Float[Tensor, "c m"]:
+        """The view of points that lie in the sphere already."""
         return group(values, self.size[0] // self.neighbours, self.neighbours)
 
 
@@ -70,7 +73,10 @@ class Voxels:
 
     def __call__(self, sample: PointCloud, generator: Generator | None = None) -> Float[Tensor, "1 d h w"]:
         """The same cloud and generator state give the same view."""
-        values, _ = seen(sample, self.count, self.share, self.turns, generator)
+        return self.of(seen(sample, self.count, self.share, self.turns, generator)[0])
+
+    def of(self, values: Float[Tensor, "n c"]) -> Float[Tensor, "1 d h w"]:
+        """The view of points that lie in the sphere already."""
         sides = torch.tensor(self.size)
         place = ((values[:, :3] + 1) / 2 * sides).long().clamp(min=0).minimum(sides - 1)
         view = torch.zeros(1, *self.size)
@@ -130,10 +136,15 @@ def values_of(cloud: PointCloud) -> Float[Tensor, "n c"]:
 
 def in_sphere(values: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
     """Moved so that the mean is 0, and scaled so that the farthest point has distance 1."""
-    points = values[:, :3].double()
-    points = points - points.mean(dim=0)
-    points = points / points.square().sum(dim=1).amax().sqrt().clamp(min=1e-12)
-    return torch.cat([points.float(), values[:, 3:]], dim=1)
+    return placed_like(values, values)
+
+
+def placed_like(values: Float[Tensor, "n c"], seen: Float[Tensor, "m c"]) -> Float[Tensor, "n c"]:
+    """Moved and scaled as brings other points, `seen`, into the sphere."""
+    points = seen[:, :3].double()
+    mean = points.mean(dim=0)
+    radius = (points - mean).square().sum(dim=1).amax().sqrt().clamp(min=1e-12)
+    return torch.cat([((values[:, :3].double() - mean) / radius).float(), values[:, 3:]], dim=1)
 
 
 def group(values: Float[Tensor, "n c"], groups: int, neighbours: int) -> Float[Tensor, "c m"]:

@@ -1,22 +1,17 @@
 """`transfer --to segment` of volumes: a class for every voxel."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
-from rich.console import Console
 
 from unmask.data.datasets.volumes import SegmentedVolumes
 from unmask.data.loaders.map_style import Loader
 from unmask.files import Json
 from unmask.models.encoder import Encoder
-from unmask.models.segmenter import Segmenter
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
-from unmask.tasks.segmentation.figures import colours_of
+from unmask.tasks.segmentation.dense import DenseTask
 from unmask.tasks.segmentation.objective import Segment
-from unmask.tasks.segmentation.predict import predictions_place
-from unmask.tasks.segmentation.settings import NAME, SegmentOptions
 from unmask.tasks.segmentation.volumes.figures import draw_volumes, headline, write_rows
 from unmask.tasks.segmentation.volumes.finetune import (
     answers,
@@ -30,37 +25,15 @@ from unmask.tasks.segmentation.volumes.plan import plan_volumes
 from unmask.tasks.segmentation.volumes.predict import predict_volumes
 from unmask.tasks.segmentation.volumes.segmenter import VolumeSegmenter
 from unmask.tasks.segmentation.volumes.settings import VolumeSettings
-from unmask.tasks.task import DataOptions, Score, TransferTask
+from unmask.tasks.task import Score
 
 
-class VolumeSegmentTask(TransferTask[SegmentOptions, VolumeSettings, VolumeSegmenter, SegmentedVolumes]):
-    name, settings = NAME, VolumeSettings
-    looks: ClassVar[int] = 20  # boxes slide over every val volume: dearer than an epoch of random ones
-
-    def __init__(self, data: DataOptions, options: SegmentOptions, encoder: Encoder, console: Console):
-        self.encoder = encoder
-        if options.head is not None:
-            Segmenter(encoder, ("class",), (0,), head=options.head)  # refuses wrong options before volumes are read
-        self.data = read_volumes(
-            data,
-            encoder,
-            console,
-            images=options.images,
-            classes=options.classes,
-            void=tuple(options.void or ()),
-            max_bad=options.max_bad,
-        )
-        self.colours = colours_of(self.data.numbers, self.data.legend)
+class VolumeSegmentTask(DenseTask[VolumeSettings, VolumeSegmenter, SegmentedVolumes]):
+    settings = VolumeSettings
+    read = staticmethod(read_volumes)
 
     def plan(self, plan: Plan, scratch: bool, machine: Machine) -> VolumeSettings:
         return plan_volumes(plan, self.count, self.encoder, scratch, self.data.sheet, machine)
-
-    def facts(self) -> Json:
-        own = {"numbers": self.data.numbers, "void": sorted(self.data.void), "colours": self.colours}
-        return super().facts() | own
-
-    def data_facts(self) -> Json:
-        return {"shares": self.data.sheet.pixel_shares, "left_out": len(self.data.sheet.left_out)}
 
     def make_objective(self, settings: VolumeSettings, scratch: bool) -> Segment:
         return make_volume_task(self.encoder, self.data, settings, scratch)
@@ -93,5 +66,4 @@ class VolumeSegmentTask(TransferTask[SegmentOptions, VolumeSettings, VolumeSegme
         return result
 
     headline = staticmethod(headline)
-    predictions_place = staticmethod(predictions_place)
     predict = staticmethod(predict_volumes)
