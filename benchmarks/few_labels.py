@@ -76,7 +76,10 @@ def curve(options: argparse.Namespace, given: list[str], seed: int) -> dict[str,
     if not (run / "summary.json").exists():
         call("pretrain", options.data, "--out", run, "--seed", seed, *given)
     command = ["labels", run, "--on", options.on, "--seed", seed, "--draws", options.draws]
-    command += ["--labels-per-class", *options.labels_per_class, "--protocols", *options.protocols]
+    fractions = getattr(options, "fractions", None)  # of the labelled samples, to segment
+    sizes = ["--to", "segment", "--fractions", *fractions] if fractions else []
+    command += sizes or ["--labels-per-class", *options.labels_per_class]
+    command += ["--protocols", *options.protocols]
     command += ["--most-test", options.most_test] if options.most_test else []
     command += ["--epochs", options.epochs] if options.epochs else []
     if not (run / "labels.json").exists():
@@ -91,12 +94,12 @@ def call(*arguments: object) -> None:
         sys.exit(code)
 
 
-def table(options: argparse.Namespace, curves: list[dict[str, Any]]) -> str:
-    """Accuracy in per cent, the mean over draws of all seeds, with 95 % intervals (Student's t), and how many points
+def table(options: argparse.Namespace, curves: list[dict[str, Any]], of: str = "labels per class") -> str:
+    """Accuracy (or mIoU, Dice) in per cent, the mean over draws of all seeds, with 95 % intervals (Student's t), and how many points
     the pretrained encoder is above each rival on the same draws of the labels."""
     rows = scores(curves)
     sizes = sorted({size for row in rows.values() for size in row}, key=lambda size: (size == ALL, _number(size)))
-    lines = ["| | " + " | ".join(f"{size} labels per class" for size in sizes) + " |", "|---|" + "---|" * len(sizes)]
+    lines = ["| | " + " | ".join(f"{size} {of}" for size in sizes) + " |", "|---|" + "---|" * len(sizes)]
     for (protocol, competitor), row in rows.items():
         cells = [_cell(row.get(size, [])) for size in sizes]
         lines.append(f"| {WORDS[protocol]}: {competitor} | " + " | ".join(cells) + " |")

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 
+from unmask.data.modality import make_modality
 from unmask.errors import Unequal, UserError
 from unmask.export.check import compare
 from unmask.export.exportable import Exportable, Format, Opened
@@ -181,6 +182,8 @@ def _input(name: str, subject: Exportable) -> str:
         "segmenter": "images of other sizes are worked off in such windows, as unmask predict does",
         "detector": "images of other sizes are resized to fit into that; what is left lies right and below",
     }
+    if make_modality(subject.encoder.modality).labelled == "point":
+        others["segmenter"] = "logits are those of these places; unmask predict labels every point of a cloud"
     raw = f"{channels} channels of {size} pixels; {others[subject.dense()]}"
     if name in ("timm", "hf"):
         return f"pixels from 0 to 1 less the mean, over the standard deviation, as config.json has them; {raw}"

@@ -19,9 +19,9 @@ from unmask.runtime.progress import doing, make_console
 from unmask.studies.engine import run_pieces
 from unmask.studies.label_curve.classification import ClassificationStudy, Setting
 from unmask.studies.label_curve.curve import Curve, draw_curve
+from unmask.studies.label_curve.kinds import find_study
 from unmask.studies.label_curve.segmentation import SegmentSetting
 from unmask.studies.label_curve.study import Design, Study, records_in, scores_of
-from unmask.studies.label_curve.volumes import find_study
 from unmask.tasks.open import load_encoder
 from unmask.tasks.pages import write_report
 

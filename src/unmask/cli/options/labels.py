@@ -63,13 +63,14 @@ class Labels(EncoderOptions):
     most: PositiveInt | None = None  # number of training images to choose from; by default all
     most_test: PositiveInt | None = None  # number of test images, drawn at random; by default all
     jobs: PositiveInt | None = None  # trainings side by side; by default as many as cores and memory allow
-    # segment: linear, light or upernet, of volumes linear or unetr; by default chosen for the encoder
+    # segment: linear, light or upernet, of volumes linear or unetr, of clouds linear or pointwise; by default chosen
+    # for the encoder
     head: str | None = None
     # segment: folder of the images, where they do not lie beside the masks; by default it is looked for
     images: Place | None = None
     classes: Place | None = None  # segment: file that names the classes; by default one that lies by the masks
-    # segment: pixels of crops and windows: one number, or height and width (of volumes depth, height and width); by
-    # default the encoder's size
+    # segment: pixels of crops and windows: one number, or height and width (of volumes depth, height and width; of
+    # clouds the points of all groups); by default the encoder's size
     crop_size: Size = None
     # segment: pixels that an image's shorter side (or that of the median volume) is resized to first; by default chosen
     side: int | None = None

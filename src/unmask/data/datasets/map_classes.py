@@ -39,9 +39,8 @@ def find_classes(
     seen = looked.seen(looked.numbers)
     if VOID in seen & void and not void_classes and seen != {0, VOID}:
         share = _share(looked, looked.numbers, VOID)
-        say(
-            f"255 is void, neither learnt nor judged: {share:.1%} of the {words.unit}s; --void none takes it for a class"
-        )
+        of = f"{share:.1%} of the {words.unit}s"
+        say(f"255 is void, neither learnt nor judged: {of}; --void none takes it for a class")
     if legend.names:
         numbers = [number for number in sorted(legend.names) if number not in void]
         return numbers, [legend.names[number] for number in numbers], void
@@ -52,9 +51,8 @@ def find_classes(
         say(f"no file names the classes; masks are {' and '.join(map(str, sorted(seen)))}: background and object")
         return sorted(seen), ["background", "object"], void - seen
     numbers = sorted(seen - void)
-    say(
-        f"no file names the classes: the numbers in the {words.maps} are taken for them ({some(list(map(str, numbers)), 8)})"
-    )
+    listed = some(list(map(str, numbers)), 8)
+    say(f"no file names the classes: the numbers in the {words.maps} are taken for them ({listed})")
     once = [str(n) for n in numbers if sum(n in mask_numbers for mask_numbers in looked.numbers.values()) == 1]
     if once and len(looked.numbers) > 4:
         say(f"numbers that occur in {words.one} alone: {some(once, 8)}; are they meant? A classes.json would tell")

@@ -8,7 +8,6 @@ from unmask.models.encoder import Encoder
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.studies.label_curve.segmentation import SegmentationStudy, SegmentSetting
-from unmask.tasks.segmentation.transfer import SegmentTask
 from unmask.tasks.segmentation.volumes.finetune import (
     make_volume_loader,
     make_volume_task,
@@ -42,8 +41,3 @@ class VolumeStudy(SegmentationStudy):
         model = task.result.eval().to(torch.device(settings.device))
         assert isinstance(model, VolumeSegmenter)
         return score_volumes(model, self.data, "test", settings.precision)["dice"]
-
-
-def find_study(modality: str) -> type[SegmentationStudy]:
-    """The study for a kind of data. Raises UserError for one that has no maps of labels."""
-    return SegmentationStudy if SegmentTask.suited(modality) is SegmentTask else VolumeStudy

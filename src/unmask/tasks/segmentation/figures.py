@@ -155,8 +155,8 @@ def draw_classes(per_class: list[Json], path: Path, unit: str = "pixel") -> None
 
 
 def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path, unit: str = "pixel") -> None:
-    """Confusion matrix as shares of each true class's pixels, voxels or points: `unit`. Classes missing from the test split
-    are left out."""
+    """Confusion matrix as shares of each true class's pixels, voxels or points: `unit`. Classes missing from the test
+    split are left out."""
     present = np.flatnonzero(matrix.sum(axis=1))
     share = matrix[present] / matrix[present].sum(axis=1, keepdims=True)
     side = min(13.0, 2.6 + 0.36 * len(classes))

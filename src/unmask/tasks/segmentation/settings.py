@@ -32,12 +32,12 @@ DERIVED = ()
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions:
-    """A class for every pixel of images, or every voxel of volumes."""
+    """A class for every pixel of images, voxel of volumes or point of clouds."""
 
     # what is trained: full, or linear (the head alone); by default full
     protocol: Annotated[str | None, OneOf(PROTOCOLS, "to segment ")] = None
-    # linear, light or upernet; of volumes linear or unetr; with options if you like: "upernet(channels=256)"; by
-    # default chosen for the encoder
+    # linear, light or upernet; of volumes linear or unetr, of clouds linear or pointwise; with options if you like:
+    # "upernet(channels=256)"; by default chosen for the encoder
     head: Annotated[str | None, PartOf("head")] = None
     # folder of the images, where the masks do not lead to them; by default it is looked for
     images: Annotated[Place | None, Exists()] = None
@@ -46,7 +46,7 @@ class SegmentOptions:
     # names or numbers that are no class, or none if every number is one; by default what the masks' format says
     void: Names | None = None
     # pixels of a crop, and of a window in tests: one number, or height and width (of volumes also depth, height and
-    # width); by default the encoder's size
+    # width, of clouds the points of all groups); by default the encoder's size
     crop_size: Annotated[Size, Ge(8)] = None
     # pixels that an image's shorter side (or that of the median volume) is resized to first; by default chosen from the
     # data
