@@ -4,6 +4,7 @@ learns from, a model that is made again from its configuration, a score from 0 t
 import copy
 import io
 import json
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from PIL import Image
 from rich.console import Console
 from support.boxmaking import draw, write_coco
 from support.classifying import CPU, vit
+from support.cloudmaking import cloud_encoder, write_tables
 from support.photos import photo
 from support.segmenting import write_pairs
+from support.volumemaking import volume_encoder, write_labelled
 
 from unmask.cli.commands.transfer import asked_for, own_options
 from unmask.cli.options.transfer import Transfer
 from unmask.cli.task_options import joined
+from unmask.data.modality import kinds
 from unmask.errors import UserError
 from unmask.plain import plain
 from unmask.planning.plan import Plan
@@ -50,29 +54,54 @@ def boxes(root):
         write_coco(root, split, [drawn.pop() for _ in range(count)])
 
 
-DATA = {  # task -> what writes data for it, and options that keep it small
-    "classify": (class_folders, {"mixup": 0.0, "cutmix": 0.0}),
-    "segment": (scenes, {"head": "linear", "crop_size": (32, 32)}),
-    "detect": (boxes, {"input_size": (64, 64), "width": 16}),
+def volumes(root):
+    for first, (split, count) in zip((0, 10, 20), SPLITS.items()):
+        write_labelled(root, count, split, first)
+
+
+def clouds(root):
+    for first, (split, count) in zip((0, 10, 20), SPLITS.items()):
+        write_tables(root, count, split, first)
+
+
+DATA = {  # task, with its kind of data where there are several -> encoder, what writes data, options that keep it small
+    "classify": (vit, class_folders, {"mixup": 0.0, "cutmix": 0.0}),
+    "segment": (vit, scenes, {"head": "linear", "crop_size": (32, 32)}),
+    "segment volumes": (volume_encoder, volumes, {"head": "unetr(channels=16)"}),
+    "segment clouds": (cloud_encoder, clouds, {"head": "pointwise(channels=16)"}),
+    "segment voxels": (partial(cloud_encoder, voxels=True), clouds, {"head": "linear", "dice": 1.0}),
+    "detect": (vit, boxes, {"input_size": (64, 64), "width": 16}),
 }
 
 
 def test_every_task_has_data_here_and_is_found_by_its_name():
-    assert set(task_folders()) == set(DATA)
+    assert set(task_folders()) == {name.split()[0] for name in DATA}
     assert [find_task(name).name for name in task_folders()] == list(task_folders())
 
 
-@pytest.fixture(scope="module", params=task_folders())
+def test_every_kind_of_maps_has_a_task_of_its_own():
+    of_maps = {part.labelled for part in kinds().values() if part.labelled}
+    tasks = {find_task("segment", name) for name, part in kinds().items() if part.labelled}
+    assert len(tasks) == len(of_maps)
+    for name, part in kinds().items():
+        if not part.labelled:
+            with pytest.raises(UserError, match="--to segment is for images, volumes and clouds"):
+                find_task("segment", name)
+
+
+@pytest.fixture(scope="module", params=DATA)
 def planned(request, tmp_path_factory):
     """A task on small data and all its settings."""
-    root = tmp_path_factory.mktemp(request.param)
-    write, small = DATA[request.param]
+    root = tmp_path_factory.mktemp(request.param.replace(" ", "_"))
+    make_encoder, write, small = DATA[request.param]
+    name = request.param.split()[0]
     write(root)
-    options = joined(Transfer, request.param)(
-        "run", on=(str(root),), to=request.param, epochs=1, batch=4, device="cpu", precision="32", **small
+    options = joined(Transfer, name)(
+        "run", on=(str(root),), to=name, epochs=1, batch=4, device="cpu", precision="32", **small
     )
-    task = find_task(request.param)(
-        DataOptions((str(root),), None, 0), own_options(options), vit(), Console(file=io.StringIO())
+    encoder = make_encoder()
+    task = find_task(name, encoder.modality)(
+        DataOptions((str(root),), None, 0), own_options(options), encoder, Console(file=io.StringIO())
     )
     plan = Plan(asked_for(options), {})
     return task, task.plan(plan, scratch=False, machine=CPU)

@@ -95,7 +95,8 @@ class LabelledClouds(Maps):
         if row is not None:
             return whole_numbers(row)
         if cloud.labels is None:
-            raise BadImage(f"its {cloud.labelled_by} are no whole numbers" if cloud.labelled_by else NONE)
+            by = cloud.labelled_by
+            raise BadImage(f"its labels ({by}) are no whole numbers" if by else NONE)
         self.notes[f"labelled by {cloud.labelled_by!r} in their own files"].add(scene.name)
         numbers = np.full(cloud.stored, NO_CLASS, dtype=np.int64)
         numbers[cloud.of_file.numpy()] = cloud.labels.numpy()

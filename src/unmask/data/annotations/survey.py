@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from unmask.data.annotations.geometry import look_at, turned_mask
 from unmask.data.annotations.legend import NO_CLASS, renumbered
@@ -26,7 +25,7 @@ class Survey:
         self,
         indices: list[int],
         scenes: list[tuple[Maps, Scene]],
-        cache: Mapping[int, Tensor],
+        cache: Mapping[int, Any],  # decoded samples
         max_side: int,
         keep_bytes: int,
     ):

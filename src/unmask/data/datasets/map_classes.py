@@ -25,6 +25,10 @@ class Words:
     unit: str = "pixel"
     ground: bool = True  # 0 and 1 alone are the background and an object
 
+    @property
+    def both(self) -> str:
+        return f"{self.sample}s and {self.maps}"
+
 
 def find_classes(
     legend: Legend, void_classes: Sequence[str], looked: Survey, words: Words, say: Callable[[str], Any]

@@ -125,8 +125,7 @@ class Segmented:
         self.numbers, names, self.void = find_classes(self.legend, void, looked, self.words, say)
         bad |= looked.strange(set(self.numbers) | self.void, self.words.its, self.words.unit)
         left_out = [*lost, *((self.scenes[i][1].name, bad[i]) for i in sorted(bad))]
-        what = f"{self.words.sample}s and {self.words.maps} of {self.where}"
-        refuse_or_say(left_out, len(everything) + len(lost), max_bad, what, say)
+        refuse_or_say(left_out, len(everything) + len(lost), max_bad, f"{self.words.both} of {self.where}", say)
         good = [i for i in everything if i not in bad]
         seen = looked.seen(good)
         unseen = [name for number, name in zip(self.numbers, names) if number not in seen]

@@ -13,8 +13,8 @@ NEAREST, LEAST = 3, 1e-8  # centres that are mixed; squared distance below which
 
 
 def spread_from_centres(
-    maps: Sequence[Float[Tensor, "b d g"]], centres: Float[Tensor, "b g 3"], points: Float[Tensor, "b 3 n"]
-) -> list[Float[Tensor, "b d n"]]:
+    maps: Sequence[Float[Tensor, "b _ g"]], centres: Float[Tensor, "b g 3"], points: Float[Tensor, "b 3 n"]
+) -> list[Float[Tensor, "b _ n"]]:
     """Each map at the points: the mean of the three nearest centres, weighted by the inverse of the squared
     distance."""
     differences = points.transpose(1, 2).float()[:, :, None] - centres.float()[:, None]
@@ -27,8 +27,8 @@ def spread_from_centres(
 
 
 def spread_from_cubes(
-    maps: Sequence[Float[Tensor, "b d *grid"]], points: Float[Tensor, "b 3 n"]
-) -> list[Float[Tensor, "b d n"]]:
+    maps: Sequence[Float[Tensor, "b _ *grid"]], points: Float[Tensor, "b 3 n"]
+) -> list[Float[Tensor, "b _ n"]]:
     """Each map at the points, of the cube of voxels around each; of points outside of -1..1, the nearest cube."""
     sides = torch.tensor(maps[0].shape[2:], device=points.device)
     place = ((points.float() + 1) / 2 * sides[:, None]).long().clamp(min=0).minimum(sides[:, None] - 1)
