@@ -61,7 +61,7 @@ def test_a_segmenter_of_clouds_is_trained_judged_and_kept(done, run):
     assert (test["count"], test["pixels"], test["main"], done.metrics["val"]["count"]) == (3, 240, "miou", 2)
     assert np.array(test["confusion"]).sum() == 240
     low, high = test["miou_interval"]
-    assert low <= test["miou"] <= high
+    assert low - 1e-6 <= test["miou"] <= high + 1e-6  # of all test clouds alike
     records = [json.loads(line) for line in (done.path / "metrics.jsonl").read_text().splitlines()]
     assert max(r["val_miou"] for r in records if "val_miou" in r) == pytest.approx(done.metrics["val"]["miou"])
     rows = list(csv.DictReader((done.path / "images_test.csv").open()))
@@ -112,13 +112,13 @@ def test_parts_are_learnt_and_predicted_for_the_points_of_each_file(text, data, 
     (new / "bad.ply").write_bytes((new / "a.ply").read_bytes()[:300])
     written = unmask.predict(trained.path, new, out=place / kind / "maps", device="cpu")
     assert written.names == ["a.ply", "deep/a.xyz"]
-    for path, wanted in zip(written.files, (table(50, 300), (np.delete(far, 4, axis=0), np.delete(labels, 4)))):
+    stored = np.loadtxt(new / "deep" / "a.xyz")
+    truths = (table(50, 300), (np.delete(stored, 4, axis=0), np.delete(labels, 4)))
+    for path, (wanted, true) in zip(written.files, truths):
         cloud, coordinates = read_exactly(str(path))
-        given = wanted[0] if path.name == "a.ply" and path.parent.name == "maps" else np.round(wanted[0], 9)
-        assert np.array_equal(coordinates, given.astype(np.float64))  # in their own order and coordinates
-        assert (cloud.labels.numpy() == wanted[1]).mean() > 0.75
-        colours = np.array(trained.model.numbers)
-        assert len(np.unique(cloud.features["colours"].numpy(), axis=0)) == len(colours)
+        assert np.array_equal(coordinates, wanted.astype(np.float64))  # in their own order and coordinates
+        assert (cloud.labels.numpy() == true).mean() > 0.75
+        assert len(np.unique(cloud.features["colours"].numpy(), axis=0)) == 2
     rows = list(csv.DictReader((place / kind / "maps" / "shares.csv").open()))
     assert [row["path"] for row in rows] == written.names
     shares = np.array([[float(row[name]) for name in NAMES] for row in rows])

@@ -239,3 +239,34 @@ def test_points_know_their_rows_of_the_file(tmp_path):
     assert some.stored == 40000
     kept = make_modality(TEXT).decode(np.random.default_rng(0).random((40000, 3))).content
     assert (len(kept.points), kept.stored) == (1 << 15, 40000)
+
+
+def test_labels_may_lie_apart_and_in_several_places(tmp_path):
+    write_tables(tmp_path / "a", 3, name="")
+    for number in range(3):
+        (tmp_path / "truth").mkdir(exist_ok=True)
+        np.save(tmp_path / "truth" / f"{number:03d}.npy", table(number)[1])
+    apart, said = opened(tmp_path / "truth", images=tmp_path / "a")
+    assert "labels of 3 clouds are files of their names" in said
+    assert np.array_equal(truth_of(apart, "001.ply"), table(1)[1])
+    write_tables(tmp_path / "b", 3, first=5)
+    write_tables(tmp_path / "c", 3, first=9)
+    both, _ = opened(tmp_path / "b", tmp_path / "c")
+    assert np.array_equal(truth_of(both, "c/010.ply"), table(10)[1])
+    name = both.source.items[4].name
+    assert name.endswith("010.ply")
+    assert np.array_equal(read_points(both.source.raw(4)).points.numpy(), table(10)[0])
+
+
+def test_two_files_of_labels_for_one_cloud_are_a_question(tmp_path):
+    write_tables(tmp_path / "clouds", 3)
+    (tmp_path / "labels").mkdir()
+    for name in ("labels/000.seg", "labels/000.txt"):
+        np.savetxt(tmp_path / name, table(0)[1], fmt="%d")
+    with pytest.raises(DataError, match="are labels of one cloud: keep the file that is meant"):
+        opened(tmp_path)
+    (tmp_path / "labels" / "000.txt").unlink()
+    data, said = opened(tmp_path)  # one has a file, the others their own property
+    assert "labels of 1 cloud are files" in said
+    assert "2 clouds: labelled by 'label'" in said
+    assert data.numbers == [0, 1]
