@@ -43,11 +43,10 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     options, given = few_labels.parsed(parser())
     options.data, options.on = (options.out / name for name in ("unlabelled.npz", "labelled.npz"))
-    plain = {"points": clouds(options.clouds, options.points, 1)[0]}
-    arrays: dict[str, np.ndarray] = {"parts": np.array(PARTS)}
+    arrays: dict[str, Any] = {"parts": np.array(PARTS)}
     for split, count, seed in (("train", options.labelled, 2), ("test", options.test, 3)):
         arrays[f"{split}_points"], arrays[f"{split}_point_labels"] = clouds(count, options.points, seed)
-    np.savez(options.data, **plain)
+    np.savez(options.data, points=clouds(options.clouds, options.points, 1)[0])
     np.savez(options.on, **arrays)
     curves = [few_labels.curve(options, given, seed) for seed in options.seeds]
     record: dict[str, Any] = {"machine": machine(), "command": shlex.join(["python", *sys.argv])}

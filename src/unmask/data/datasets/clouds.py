@@ -28,7 +28,7 @@ class CloudSegments(Segments):
         super().__init__(samples, maps, indices)
         self.modality = modality
 
-    def image(self, i: int) -> PointCloud:
+    def image(self, i: int) -> PointCloud:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A cloud as it is kept, each of its points with its class; a bad one is replaced by the next."""
         content, place = self.samples.substitute(i)
         return _labelled(content, self.maps(self.indices[place]))

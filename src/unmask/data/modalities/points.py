@@ -23,7 +23,7 @@ from unmask.choice import Choice
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.points import PointCloud, points_on_surface, read_exactly
 from unmask.data.codecs.signature import points_format
-from unmask.data.modality import Decoded, Facts, Modality, Raw, Window, make_modality
+from unmask.data.modality import Decoded, Facts, Modality, Raw, make_modality
 from unmask.data.transforms.kernels.cloud_picture import GREY, by_height, picture, write_turning
 from unmask.data.transforms.kernels.cloud_view import AXES, Groups, Turns, Voxels, drawn, in_sphere
 from unmask.data.transforms.kernels.points import nearest_neighbours
@@ -150,7 +150,7 @@ class Points(Modality):
         kept = np.arange(len(mean)) < 3
         return np.where(kept, 0.0, mean), np.where(kept, 1.0, std)
 
-    def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
+    def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> "Groups | Voxels":
         normals = 3 + 3 * self.features.index("normals") if "normals" in self.features else None
         turns = None if kind == "whole" else Turns(self.turn, normals)
         return self._window(size, 1.0 if kind != "random" else share, turns)

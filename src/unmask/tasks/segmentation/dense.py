@@ -1,6 +1,6 @@
 """What the tasks of all kinds of data have in common that give a class to every voxel or point."""
 
-from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from rich.console import Console
@@ -24,6 +24,7 @@ class DenseTask(TransferTask[SegmentOptions, Settings, Model, Data]):
     name = NAME
     looks: ClassVar[int] = 20  # every val sample is seen whole: dearer than an epoch of random parts
     network: ClassVar[type[Segmenter]] = Segmenter  # that refuses heads that are not for this kind
+    read: ClassVar[Callable[..., Any]]  # opens and checks the samples and their labels, and prints remarks
 
     def __init__(self, data: DataOptions, options: SegmentOptions, encoder: Encoder, console: Console):
         self.encoder = encoder
@@ -32,11 +33,6 @@ class DenseTask(TransferTask[SegmentOptions, Settings, Model, Data]):
         places = {"images": options.images, "classes": options.classes}
         self.data = self.read(data, encoder, console, **places, void=tuple(options.void or ()), max_bad=options.max_bad)
         self.colours = colours_of(self.data.numbers, self.data.legend)
-
-    @staticmethod
-    @abstractmethod
-    def read(data: DataOptions, encoder: Encoder, console: Console, **options: Any) -> Any:
-        """Opens and checks the samples and their labels, and prints remarks."""
 
     def facts(self) -> Json:
         own = {"numbers": self.data.numbers, "void": sorted(self.data.void), "colours": self.colours}

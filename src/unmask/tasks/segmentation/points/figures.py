@@ -65,7 +65,8 @@ def draw_clouds(
         seen |= {*true.tolist(), *guess.tolist()}
         right = f"{Path(rows[place]['path']).name[-34:]}: {rows[place]['pixel_accuracy']:.1%} of points right"
         line[0].set_title(right, fontsize=8, loc="left")
-    patches = [Patch(color=[c / 255 for c in colours[i]], label=classes[i]) for i in sorted(seen - {VOID})[:NAMED]]
+    table = in_colours(np.arange(len(classes), dtype=np.uint8), colours)
+    patches = [Patch(color=table[i].tolist(), label=classes[i]) for i in sorted(seen - {VOID})[:NAMED]]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7.5, frameon=False)
     save(figure, out / OVERLAYS)
 

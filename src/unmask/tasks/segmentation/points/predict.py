@@ -68,7 +68,7 @@ def write_labelled(
         single = coordinates.astype(np.float32)
     exact = single if (single == coordinates).all() else coordinates.astype(np.float64)
     classes = map_[cloud.of_file.numpy()]
-    columns = {axis: exact[:, place] for place, axis in enumerate("xyz")}
+    columns: dict[str, np.ndarray] = {axis: exact[:, place] for place, axis in enumerate("xyz")}
     painted = np.array(colours, dtype=np.uint8)[classes]
     columns |= {name: painted[:, place] for place, name in enumerate(("red", "green", "blue"))}
     kind = np.uint8 if max(numbers) < 256 else np.int32
