@@ -103,7 +103,7 @@ class CloudSegmenter(Segmenter):
             return (self(pixels, pixels),)
         axes = [(torch.arange(side, device=pixels.device) + 0.5) / side * 2 - 1 for side in pixels.shape[2:]]
         middles = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
-        logits = self(pixels, middles.expand(len(pixels), -1, -1))
+        logits = self(pixels, middles.expand(pixels.shape[0], -1, -1))
         return (logits.unflatten(2, tuple(pixels.shape[2:])),)
 
     @property
