@@ -1,21 +1,23 @@
 """Maps and classes predicted for scenes lie where the scenes lie, as rasterio reads them."""
 
 import csv
+import io
 
 import numpy as np
 import pytest
 import rasterio
 import torch
 from rasterio.transform import from_origin
+from rich.console import Console
 
 from unmask.data.annotations.legend import VOID
 from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.datasets.scenes import SegmentedScenes
-from unmask.data.modality import make_modality
 from unmask.data.transforms.labelled.segmentation import NoDataView
 from unmask.models.encoder import create_encoder
 from unmask.tasks.classification.classifier import Predictions
 from unmask.tasks.classification.predict import write_predictions
+from unmask.tasks.segmentation import scenes
 from unmask.tasks.segmentation.predict import SHARES
 from unmask.tasks.segmentation.scenes import predict_scenes
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
@@ -58,8 +60,6 @@ def segmenter():
 
 
 def test_maps_are_written_in_the_place_of_their_scenes_with_nothing_where_there_is_no_data(folder, tmp_path, capsys):
-    from rich.console import Console
-
     out, model = tmp_path / "out", segmenter()
     options = PredictOptions((str(folder / "images"),), 4, 0.5)
     written = predict_scenes(model, {"colours": [(0, 0, 0), (0, 0, 255)]}, options, out, Console(quiet=True))
@@ -76,11 +76,43 @@ def test_maps_are_written_in_the_place_of_their_scenes_with_nothing_where_there_
         assert (out / "overlays" / path.name).with_suffix(".jpg").exists()
     rows = list(csv.DictReader((out / SHARES).open()))
     assert [row["path"] for row in rows] == ["0.tif", "1.tif"]
-    raw = Piece(str(folder / "images" / "0.tif"), (8, 0, 32, 32))
-    window = make_modality(KIND).decode(raw).content
-    alone = next(model.maps([(window, (32, 32))]))
-    with rasterio.open(written.files[0]) as map_:
-        assert (map_.read(1)[10:, :28] == np.array([0, 7])[alone[2:, :28]]).all()
+
+
+def by_pixel(x):
+    """The logits of a segmenter that sees each pixel alone."""
+    x = x.nan_to_num()
+    return torch.stack([1000 - x[:, 0], x[:, 0]], dim=1)
+
+
+def test_a_map_is_the_same_wherever_windows_lie_and_however_many_rows_are_read(folder, tmp_path, monkeypatch):
+    options, console = PredictOptions((str(folder / "images"),), 4, 0.5), Console(quiet=True)
+    maps, model = [], segmenter()
+    model._run = by_pixel
+    for number, (rows, window) in enumerate([(512, (16, 16)), (7, (16, 16)), (9, (10, 14))]):
+        monkeypatch.setattr(scenes, "ROWS", rows)
+        monkeypatch.setattr(scenes, "PART", 1 if number else 1 << 24)
+        model.window = window
+        predict_scenes(model, {"colours": [(0, 0, 0), (0, 0, 255)]}, options, tmp_path / str(number), console)
+        with rasterio.open(tmp_path / str(number) / "1.tif") as file:
+            maps.append(file.read(1, masked=True))
+    with rasterio.open(folder / "masks" / "1.tif") as file:
+        truth = file.read(1)
+    for map_ in maps:
+        assert map_.mask[:10].all()
+        assert not map_.mask[10:].any()
+        assert (map_.data[10:] == truth[10:]).all()
+
+
+def test_a_scene_without_data_is_left_out_with_its_reason(folder, tmp_path):
+    write(folder / "images" / "empty.tif", np.full((2, 40, 60), -1, np.int16), nodata=-1)
+    out, said = tmp_path / "out", io.StringIO()
+    options = PredictOptions((str(folder / "images"),), 4, 0.5)
+    written = predict_scenes(
+        segmenter(), {"colours": [(0, 0, 0), (0, 0, 255)]}, options, out, Console(file=said, width=200)
+    )
+    assert written.names == ["0.tif", "1.tif"]
+    assert "empty.tif" in said.getvalue()
+    assert "no pixel has data" in said.getvalue()
 
 
 def test_windows_of_scenes_are_learnt_from_with_their_part_of_the_labels(folder):

@@ -1,8 +1,9 @@
 """An encoder with a dense head: raw samples in, a class for every pixel, voxel or point out. What
 `transfer --to segment` trains; what differs for volumes and clouds lies in that task."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.nn.functional import interpolate
 from unmask import registry
 from unmask.errors import UserError
 from unmask.models.encoder import Encoder
-from unmask.models.sliding_window import Size, slide
+from unmask.models.sliding_window import Size, slide, slide_strips
 
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}  # of interpolation, by the number of axes
 
@@ -113,17 +114,27 @@ class Segmenter(nn.Module):
 
         batch: windows at a time.
         """
+        run = partial(self._run, autocast=autocast)
+        yield from slide(run, images, window=self.window, side=self.side, fill=self._fill, batch=batch)
+
+    @torch.inference_mode()
+    def strips(
+        self, rows: Callable[[int, int], Float[Tensor, "c r w"]], size: Size, share: float, batch: int = 16
+    ) -> Iterator[tuple[int, UInt8[np.ndarray, "_ _"]]]:
+        """The class map of one image that need not fit into memory, strip by strip: see `slide_strips`. share: by which
+        it is resized; the model should be in eval mode."""
+        shape = {"window": self.window, "fill": self._fill, "classes": len(self.classes), "batch": batch}
+        yield from slide_strips(self._run, rows, size, share=share, **shape)
+
+    def _run(self, x: Tensor, autocast: torch.dtype | None = None) -> Tensor:
         where = self.encoder.mean.device
+        with torch.autocast(where.type, dtype=autocast) if autocast else nullcontext():
+            return self(x.to(where))
 
-        def run(x: Tensor) -> Tensor:
-            on = torch.autocast(where.type, dtype=autocast) if autocast else nullcontext()
-            with on:
-                return self(x.to(where))
-
-        # beyond an image lies the data's mean, which the network sees as 0
-        fill = torch.cat([self.encoder.mean.cpu(), torch.zeros(self.encoder.planes)])
-        shape = {"window": self.window, "side": self.side, "fill": fill, "batch": batch}
-        yield from slide(run, images, **shape)
+    @property
+    def _fill(self) -> Float[Tensor, "_"]:
+        """What lies beyond an image: the data's mean, which the network sees as 0."""
+        return torch.cat([self.encoder.mean.cpu(), torch.zeros(self.encoder.planes)])
 
 
 def quarters(depth: int) -> list[int]:

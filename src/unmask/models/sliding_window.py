@@ -1,9 +1,10 @@
 """Class maps for images and volumes of any size, from a model that sees windows of one size.
 
 Windows overlap by a third and their logits are averaged, as in the usual tests on ADE20K (windows of 512, 341 apart).
-Windows of different images share batches, so that small images are as quick as large ones. Boxes of volumes overlap by
-a half and have Gaussian weights, since a box knows least at its edges: Isensee et al. 2021 (nnU-Net),
-https://doi.org/10.1038/s41592-020-01008-z.
+Windows of different images share batches, so that small images are as quick as large ones. Boxes of volumes and windows
+of scenes overlap by a half and have Gaussian weights, since a window knows least at its edges: Isensee et al. 2021
+(nnU-Net), https://doi.org/10.1038/s41592-020-01008-z. Scenes are worked off by rows of windows, so that their logits
+need not fit into memory.
 """
 
 import itertools
@@ -181,6 +182,41 @@ def slide_box(
     return (sums / total)[(slice(None), *inner)]
 
 
+def slide_strips(
+    run: Callable[[Float[Tensor, "b c h w"]], Float[Tensor, "b k h w"]],
+    rows: Callable[[int, int], Float[Tensor, "c r w"]],  # from one row of the image to another; asked for in order
+    size: Size,  # height, width of the image
+    *,
+    window: Size,  # height, width in pixels
+    share: float,  # by which the image is resized before windows are seen
+    fill: Float[Tensor, "_"],  # raw values beyond an image that is smaller than a window
+    classes: int,
+    batch: int,  # windows at a time
+) -> Iterator[tuple[int, UInt8[np.ndarray, "_ _"]]]:
+    """The most probable class of every pixel of an image of any size, strip by strip from top to bottom: the first row
+    of each, and its map. Held at a time are the rows and logits of one row of windows. Windows without any value (NaN)
+    are not run, and class 0 where there is no other. The result does not depend on `batch`, up to rounding."""
+    reach = tuple(min(length, max(1, round(side / share))) for length, side in zip(size, window))  # pixels of a window
+    seen = tuple(min(side, max(1, round(length * share))) for length, side in zip(reach, window))  # of it, resized
+    tops, lefts = (starts(length, side) for length, side in zip(size, reach))
+    weights, sums = gaussian(reach), torch.zeros(classes, reach[0], size[1])
+    for top, next_top in zip(tops, [*tops[1:], size[0]]):
+        strip = rows(top, top + reach[0])
+        parts = {left: strip[:, :, left : left + reach[1]] for left in lefts}
+        parts = [(left, part) for left, part in parts.items() if not part.isnan().all()]
+        for first in range(0, len(parts), batch):
+            some = parts[first : first + batch]
+            cut = [_cut(resized(part, seen), (0, 0), window, fill, torch.float32) for _, part in some]
+            logits = run(torch.stack(cut)).float().cpu()[..., : seen[0], : seen[1]]
+            if seen != reach:
+                logits = interpolate(logits, reach, mode="bilinear", align_corners=False)
+            for (left, _), values in zip(some, logits):
+                sums[:, :, left : left + reach[1]] += values * weights
+        finished = next_top - top  # rows that no later window reaches; weights change nothing about the largest
+        yield top, sums[:, :finished].argmax(dim=0).to(torch.uint8).numpy()
+        sums = torch.cat([sums[:, finished:], torch.zeros(classes, finished, size[1])], dim=1)
+
+
 def starts(length: int, window: int) -> list[int]:
     """Start of each box along a side: evenly apart, by at most half a box, the last one flush with the end."""
     last = max(0, length - window)
@@ -188,8 +224,9 @@ def starts(length: int, window: int) -> list[int]:
     return sorted({round(place * last / max(1, count - 1)) for place in range(count)})
 
 
-def gaussian(window: Sequence[int]) -> Float[Tensor, "d h w"]:
-    """Weights of a box's voxels, 1 at its centre, and nowhere so small that a voxel at the very edge had none."""
+def gaussian(window: Sequence[int]) -> Float[Tensor, "*size"]:
+    """Weights of the voxels of a box, or the pixels of a window: 1 at its centre, and nowhere so small that those at the
+    very edge had none."""
     weights = torch.ones(1)
     for side in window:
         places = torch.arange(side) - (side - 1) / 2
