@@ -95,8 +95,8 @@ def call(*arguments: object) -> None:
 
 
 def table(options: argparse.Namespace, curves: list[dict[str, Any]], of: str = "labels per class") -> str:
-    """Accuracy (or mIoU, Dice) in per cent, the mean over draws of all seeds, with 95 % intervals (Student's t), and how many points
-    the pretrained encoder is above each rival on the same draws of the labels."""
+    """Accuracy (or mIoU, Dice) in per cent, the mean over draws of all seeds, with 95 % intervals (Student's t), and
+    how many points the pretrained encoder is above each rival on the same draws of the labels."""
     rows = scores(curves)
     sizes = sorted({size for row in rows.values() for size in row}, key=lambda size: (size == ALL, _number(size)))
     lines = ["| | " + " | ".join(f"{size} {of}" for size in sizes) + " |", "|---|" + "---|" * len(sizes)]

@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from unmask import registry
 from unmask.choice import Choice
 from unmask.data.codecs.image import BadImage
-from unmask.data.codecs.scenes.piece import Piece
+from unmask.data.codecs.scenes.piece import Division, Piece
 from unmask.data.transforms.kernels.window import WholeWindow, Window
 from unmask.data.value_range import Ends
 from unmask.errors import UserError, many
@@ -83,9 +83,11 @@ class Modality(ABC):
     mirrored: ClassVar[bool] = True  # a sample may be mirrored at random
     by_path: ClassVar[bool] = False  # files are read in parts, from where they lie
     weak: ClassVar[bool] = False  # where as many files are of another kind, that one counts
-    divides: ClassVar[bool] = False  # files may have `pieces`
+    divides: ClassVar[bool] = False  # files may have `pieces`,
+    piece: ClassVar[str] = ""  # which are called so
     labelled: ClassVar[str] = ""  # what a map of labels has labels of: "pixel", "voxel", "point"; "": there are no maps
     placed: bool = False  # its units have places of their own, which differ from sample to sample: see Grid.places
+    lines: ClassVar[bool] = False  # drawn as a curve for each channel over its one axis
     pictured: ClassVar[bool] = False  # drawn as a picture of its own (`drawn`), not as values laid out (`flat`)
     keys: ClassVar[tuple[str, ...]] = ()  # names of arrays of samples in one .npz file
     array_axes: ClassVar[tuple[int, ...]] = ()  # that such an array may have, the first of which is the sample
@@ -137,10 +139,14 @@ class Modality(ABC):
         """The same kind with options that were left open chosen for these data, of which a few samples may be read."""
         return self
 
-    def pieces(self, raw: Raw) -> list[tuple[int, ...]]:
+    def pieces(self, raw: Raw) -> Division:
         """Where in a file's content, or at its path, the parts lie that are samples of their own; none where the whole
-        is one."""
-        return []
+        is one, or where it cannot be read, which `decode` says."""
+        return Division()
+
+    def row(self, array: np.ndarray, place: int) -> np.ndarray:
+        """One of the samples in an array, along its first axis, with axes as `decode` takes them."""
+        return array[place]
 
     def columns(self, raw: Raw) -> Mapping[str, str]:
         """What tables of predictions say of a sample besides its name: where it lies on the Earth ..."""

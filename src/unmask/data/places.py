@@ -3,9 +3,10 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from unmask.data.codecs.signature import other_kind
 from unmask.errors import UserError, closest, many
 
 NAMED = ("demo",)  # data sets that come with the package
@@ -55,3 +56,23 @@ def archives_in(place: str, accepts: Callable[[str], bool]) -> str:
         return ""
     archives = [path for path in map(partial(os.path.join, place), sorted(os.listdir(place))) if accepts(path)]
     return f"; {many(len(archives), 'archive')} in it can be read where named: {archives[0]}" if archives else ""
+
+
+def why_not(place: str, head: bytes, words: Sequence[str], parts: Sequence[str]) -> str:
+    """What to say of a place that nothing opens. head: the first bytes of a file; words: what the kinds of samples are
+    called; parts: the kinds of sources."""
+    if not os.path.exists(place):
+        return nowhere(place)
+    if os.path.isfile(place) and (kind := other_kind(place, head)):
+        return f"{place} is no image: {unread(Counter([kind]), words)}"
+    return (
+        f"{place} is no kind of data that unmask knows: give a folder, an archive (.zip, .tar, .tar.gz), a text file"
+        f" with one path per line (.txt), arrays (.npz, .npy), or a pack. Kinds of source: {', '.join(parts)}"
+    )
+
+
+def unread(files: Counter[str], words: Sequence[str]) -> str:
+    """What lies there and is not read, for people."""
+    listed = ", ".join(f"{many(count, 'file')} of {kind}" for kind, count in files.most_common(3))
+    *others, last = [f"{word}s" for word in words]
+    return f"{listed} cannot be read; what can: {', '.join(others)} and {last}"

@@ -17,10 +17,9 @@ from torch import Tensor
 
 from unmask import registry
 from unmask.data.codecs.image import BadImage
-from unmask.data.codecs.scenes.piece import Piece
-from unmask.data.codecs.signature import other_kind
+from unmask.data.codecs.scenes.piece import Cut, Division, Piece
 from unmask.data.modality import IMAGE, Modality, Raw, kinds, make_modality
-from unmask.data.places import archives_in, nowhere, prefixes
+from unmask.data.places import archives_in, prefixes, unread, why_not
 from unmask.data.regular_files import head_of, read_regular
 from unmask.errors import DataError, UserError, many
 from unmask.runtime.progress import doing
@@ -172,15 +171,18 @@ class Several(Source):
 class Divided(Source):
     """The pieces of what lies in another source, such as windows of scenes; what has none is there as a whole."""
 
-    def __init__(self, source: Source, places: Sequence[tuple[int, tuple[int, ...]]]):
-        """places: the index in `source`, and a place as `Modality.pieces` gives it, or ()."""
+    def __init__(self, source: Source, divisions: Sequence[Division]):
+        """divisions: of each item in `source`."""
         super().__init__(source.where)
-        self.source, self.places, self.modality, self.packed = source, list(places), source.modality, source.packed
+        self.source, self.modality, self.packed = source, source.modality, source.packed
+        self.places: list[tuple[int, tuple[int, ...]]] = []  # index in `source`, and place; () for the whole
         self.ignored, self.other_kinds, self.remarks = source.ignored, source.other_kinds, source.remarks
         self.plural, self.multi_label = source.plural, source.multi_label
-        for index, place in self.places:
-            item = source.items[index]
-            self.items.append(replace(item, name=f"{item.name}@{'+'.join(map(str, place[:2]))}") if place else item)
+        for index, (item, division) in enumerate(zip(source.items, divisions)):
+            for cut in division.cuts or [Cut((), "")]:
+                self.places.append((index, cut.place))
+                name, columns = f"{item.name}@{cut.name}" if cut.name else item.name, item.columns | dict(cut.columns)
+                self.items.append(Item(name, cut.label or item.label, cut.split or item.split, columns))
 
     @classmethod
     def accepts(cls, path: str) -> bool:
@@ -249,7 +251,7 @@ def _open(path: str, modality: str | None) -> Source:
     parts = {name: registry.find(PARTS, name) for name in registry.names(PARTS)}
     part = next((part for part in parts.values() if part.accepts(path)), None)
     if part is None:
-        raise UserError(_why_not(path, list(parts)))
+        raise UserError(why_not(path, head_of(path), _words(), list(parts)))
     source = part(path, modality) if part.sorts else part(path)
     if not source.items:
         what = _contents(source) + archives_in(path, parts["archive"].accepts)
@@ -261,40 +263,32 @@ def _open(path: str, modality: str | None) -> Source:
     if not part.sorts and modality is not None and source.modality.text != modality:
         raise UserError(f"{path} holds {source.modality.word}s, and {make_modality(modality).word}s are wanted")
     if sum(source.other_kinds.values()) > MANY_OTHERS * len(source.items):
-        source.remarks.append(unread(source.other_kinds))
+        source.remarks.append(unread(source.other_kinds, _words()))
     return source
 
 
 def _divided(source: Source) -> Source:
-    parts = [source.modality.pieces(source.raw(i)) for i in range(len(source.items))]
-    if not any(parts):
+    """The pieces of its samples, if any has some; with remarks on how they were found."""
+    divisions = [source.modality.pieces(source.raw(i)) for i in range(len(source.items))]
+    if not any(division.cuts for division in divisions):
         return source
-    source.remarks.append(f"read by {many(sum(map(len, parts)), 'window')} of {many(len(parts), 'file')}")
-    return Divided(source, [(i, place) for i, places in enumerate(parts) for place in places or [()]])
+    pieces = sum(len(division.cuts) for division in divisions)
+    if any(len(division.cuts) > 1 for division in divisions):
+        told = f"{many(pieces, source.modality.piece)} of {many(len(divisions), 'file')}"
+        source.remarks.append(f"read by {told}")
+    source.remarks += dict.fromkeys(remark for division in divisions for remark in division.remarks)
+    return Divided(source, divisions)
 
 
-def _why_not(path: str, parts: list[str]) -> str:
-    if os.path.exists(path):
-        if os.path.isfile(path) and (kind := other_kind(path, head_of(path))):
-            return f"{path} is no image: {unread(Counter([kind]))}"
-        return (
-            f"{path} is no kind of data that unmask knows: give a folder, an archive (.zip, .tar, .tar.gz), a text file"
-            f" with one path per line (.txt), arrays (.npz, .npy), or a pack. Kinds of source: {', '.join(parts)}"
-        )
-    return nowhere(path)
-
-
-def unread(files: Counter[str]) -> str:
-    """What lies there and is not read, for people."""
-    listed = ", ".join(f"{many(count, 'file')} of {kind}" for kind, count in files.most_common(3))
-    *words, last = [f"{modality.word}s" for modality in kinds().values()]
-    return f"{listed} cannot be read; what can: {', '.join(words)} and {last}"
+def _words() -> list[str]:
+    """What the kinds of samples are called."""
+    return [part.word for part in kinds().values()]
 
 
 def _contents(source: Source) -> str:
     remarks, word = "".join(f"; {remark}" for remark in source.remarks), source.modality.word
     if source.other_kinds:
-        return unread(source.other_kinds) + remarks
+        return unread(source.other_kinds, _words()) + remarks
     if source.ignored == 1:
         return f"the one file there is no {word}" + remarks
     return (f"{source.ignored:,} files there are no {word}s" if source.ignored else "it is empty") + remarks

@@ -225,8 +225,8 @@ def starts(length: int, window: int) -> list[int]:
 
 
 def gaussian(window: Sequence[int]) -> Float[Tensor, "*size"]:
-    """Weights of the voxels of a box, or the pixels of a window: 1 at its centre, and nowhere so small that those at the
-    very edge had none."""
+    """Weights of the voxels of a box, or the pixels of a window: 1 at its centre, and nowhere so small that those at
+    the very edge had none."""
     weights = torch.ones(1)
     for side in window:
         places = torch.arange(side) - (side - 1) / 2

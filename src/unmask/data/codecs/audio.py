@@ -71,6 +71,12 @@ class Recording:
         resampled = _resampled(self._samples(begin, end), up, down)[offset : offset + last - first]
         return torch.from_numpy(np.ascontiguousarray(resampled))[None], target
 
+    def waveform(self) -> Float[Tensor, "c n"]:
+        """All samples of all channels, as `read` scales them. Raises BadImage."""
+        with _opened(self.source) as file:
+            values = file.read(dtype="float32", always_2d=True)
+        return torch.from_numpy(np.ascontiguousarray(np.nan_to_num(values.T, nan=0.0, posinf=0.0, neginf=0.0)))
+
     def _samples(self, first: int, last: int) -> np.ndarray:
         """Stored samples, mixed to one channel, float32."""
         with _opened(self.source) as file:

@@ -22,6 +22,7 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import what_else
 from unmask.data.codecs.tables.clock import Clock, find_clock, is_number, resampled
 from unmask.data.codecs.tables.delimited import as_numbers, read_table
+from unmask.data.codecs.tables.recordings import roles_of
 from unmask.errors import UserError, many
 
 MOST_CHANNELS = 32
@@ -85,7 +86,7 @@ def read_series(source: str | bytes | np.ndarray, row: int = 0, *, layout: str |
         if opened.array is not None:
             return _from_array(opened, row)
         text = read_table(opened.text)
-        return _from_columns(text.names, text.units, text.columns, "CSV", text.notes, text.rate)
+        return series_of_columns(text.names, text.units, text.columns, "CSV", text.notes, text.rate)
     except BadImage:
         raise
     except Exception as error:  # readers fed damaged files raise anything: SyntaxError, MemoryError, BadZipFile
@@ -93,12 +94,18 @@ def read_series(source: str | bytes | np.ndarray, row: int = 0, *, layout: str |
 
 
 def holds_series(source: str | bytes) -> bool:
-    """Whether a Parquet, NPY or NPZ file holds series, as far as its columns or axes tell."""
+    """Whether a Parquet, NPY or NPZ file holds series, as far as its columns or axes tell: of a table, numbers or lists
+    of numbers, and no text but what names, labels or dates a recording."""
     try:
         opened = _open(source, None)
-        return opened.count > 0 and (opened.array is None or opened.array.dtype != np.uint8)
     except BadImage:
         return False
+    if opened.table is None:
+        return opened.count > 0 and (opened.array is None or opened.array.dtype != np.uint8)
+    schema = opened.table.schema_arrow
+    told = {*roles_of(schema.names).names}
+    kinds = [field.type for field in schema if field.name not in told and not pa.types.is_temporal(field.type)]
+    return opened.count > 0 and bool(kinds) and all(is_number(_inner(kind)) for kind in kinds)
 
 
 def _open(source: str | bytes | np.ndarray, layout: str | None) -> Recordings:
@@ -115,7 +122,7 @@ def _open(source: str | bytes | np.ndarray, layout: str | None) -> Recordings:
         if not head:
             raise BadImage("empty file")
         if head.startswith(b"PAR1"):
-            return _parquet(pq.ParquetFile(file))
+            return _parquet(opened_parquet(source))
         if head.startswith(b"\x93NUMPY"):
             array = np.load(file, allow_pickle=False, mmap_mode="r" if isinstance(file, str) else None)
             return _arrays({"": array}, "NPY", layout)
@@ -132,14 +139,20 @@ def _open(source: str | bytes | np.ndarray, layout: str | None) -> Recordings:
     return Recordings("CSV", 1, text=text)
 
 
-def _from_columns(
+def series_of_columns(
     names: list[str],
     units: list[str],
     columns: Sequence[pa.ChunkedArray],
     form: str,
     notes: list[str],
     rate: float | None = None,
+    without: Sequence[str] = (),
 ) -> Series:
+    """One recording, whose channels are the columns of numbers. without: names of columns that are none."""
+    if without:
+        places = [place for place, name in enumerate(names) if name not in without]
+        units = [units[place] for place in places] if units else []
+        names, columns = [names[place] for place in places], [columns[place] for place in places]
     columns = [as_numbers(column, names[place] if names else "", notes) for place, column in enumerate(columns)]
     clock, others = find_clock(names, units, columns, notes)
     places = [i for i, column in enumerate(columns) if i not in others and not pa.types.is_string(column.type)]
@@ -192,10 +205,19 @@ def _finished(
 def _parquet(table: pq.ParquetFile) -> Recordings:
     """Lists in its cells: one recording per row. Else one recording, whose channels are the columns."""
     rows = table.metadata.num_rows
-    return Recordings("Parquet", rows if _list_columns(table.schema_arrow) else min(1, rows), table=table)
+    return Recordings("Parquet", rows if list_columns(table.schema_arrow) else min(1, rows), table=table)
 
 
-def _list_columns(schema: pa.Schema) -> list[str]:
+def opened_parquet(source: str | bytes) -> pq.ParquetFile:
+    """Raises BadImage with the reason."""
+    try:
+        return pq.ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except Exception as error:
+        raise BadImage(f"truncated or damaged ({' '.join(str(error).split())[:100]})") from error
+
+
+def list_columns(schema: pa.Schema) -> list[str]:
+    """Columns whose cells are lists of numbers."""
     return [field.name for field in schema if _is_list(field.type) and is_number(_inner(field.type))]
 
 
@@ -208,10 +230,10 @@ def _inner(kind: pa.DataType) -> pa.DataType:
 
 
 def _row(table: pq.ParquetFile, row: int) -> Series:
-    lists = _list_columns(table.schema_arrow)
+    lists = list_columns(table.schema_arrow)
     if not lists:
         columns = table.read()
-        return _from_columns(columns.column_names, [], columns.columns, "Parquet", [])
+        return series_of_columns(columns.column_names, [], columns.columns, "Parquet", [])
     group = 0
     while row >= table.metadata.row_group(group).num_rows:
         row -= table.metadata.row_group(group).num_rows

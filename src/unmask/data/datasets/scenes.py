@@ -36,7 +36,7 @@ class SegmentedScenes(Segmented):
             except (BadImage, OSError):  # said when it is read
                 parts.append((part, scene))
                 continue
-            for place in self.kind.pieces(scene.path) or [(0, 0, *size)]:
+            for place in [cut.place for cut in self.kind.pieces(scene.path).cuts] or [(0, 0, *size)]:
                 name = scene.name if place[2:] == size else f"{scene.name}@{place[0]}+{place[1]}"
                 parts.append((part, replace(scene, name=name, place=place, whole=size)))
         return parts

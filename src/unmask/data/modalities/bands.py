@@ -24,7 +24,7 @@ from unmask.data.codecs.scene import Scene, open_scene
 from unmask.data.codecs.scenes.colours import colours_of, composite
 from unmask.data.codecs.scenes.georeference import Georeference
 from unmask.data.codecs.scenes.groups import EACH, groups_of, require_groups
-from unmask.data.codecs.scenes.piece import Piece
+from unmask.data.codecs.scenes.piece import Cut, Division, Piece
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.codecs.scenes.tags import time_in_name
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window, make_modality
@@ -43,7 +43,7 @@ PLANES = ("metres", "year", "month", "hour")
 
 class Bands(Modality):
     word, axes, sizes = "scene", ("height", "width"), ("height", "width")
-    gaps, by_path, divides, labelled = True, True, True, "pixel"
+    gaps, by_path, divides, labelled, piece = True, True, True, "pixel", "window"
 
     def __init__(
         self,
@@ -118,17 +118,18 @@ class Bands(Modality):
         )
         return make_modality(f"bands({text})")
 
-    def pieces(self, raw: Raw) -> list[tuple[int, ...]]:
+    def pieces(self, raw: Raw) -> Division:
         if self.side is None:
-            return []
+            return Division()
         try:
             height, width = self._opened(raw).size
         except (BadImage, OSError):  # said when it is decoded
-            return []
+            return Division()
         if max(height, width) <= self.side:
-            return []
+            return Division()
         h, w = min(height, self.side), min(width, self.side)
-        return [(top, left, h, w) for top in _starts(height, h) for left in _starts(width, w)]
+        places = [(top, left, h, w) for top in _starts(height, h) for left in _starts(width, w)]
+        return Division(tuple(Cut(place, f"{place[0]}+{place[1]}") for place in places))
 
     def georeference(self, raw: Raw) -> Georeference:
         return self._opened(raw).georeference

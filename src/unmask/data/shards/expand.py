@@ -49,7 +49,7 @@ def names_shards(place: str) -> bool:
     if os.path.isdir(path):
         return _folder_of_shards(path)
     if os.path.exists(path):
-        return path.lower().endswith(".parquet")
+        return path.lower().endswith(".parquet") and not _holds_signals(path)
     return path.lower().endswith(ENDINGS) and any(sign in path for sign in "{*?")
 
 
@@ -171,8 +171,9 @@ def _counts(name: str, below: str) -> bool:
 
 
 def _folder_of_shards(path: str) -> bool:
-    """Shards, and no images, among the first entries, level by level."""
-    level, shards, seen = [path], False, 0
+    """Shards, and no images, among the first entries, level by level. Of Parquet files, the first tells what they
+    hold."""
+    level, shards, seen, signals = [path], False, 0, None
     while level:
         below = []
         for folder in level:
@@ -184,10 +185,21 @@ def _folder_of_shards(path: str) -> bool:
                 seen += 1
                 if is_image_name(entry.name):
                     return False
-                shards = shards or (entry.name.lower().endswith(ENDINGS) and not is_hidden(entry.name))
+                may_be = entry.name.lower().endswith(ENDINGS) and not is_hidden(entry.name)
+                if may_be and entry.name.lower().endswith(".parquet"):
+                    signals = _holds_signals(entry.path) if signals is None else signals
+                    may_be = not signals
+                shards = shards or may_be
                 if entry.is_dir() and not is_hidden(entry.name):
                     below.append(entry.path)
             if seen > GLANCE:
                 return shards
         level = below
     return shards
+
+
+def _holds_signals(path: str) -> bool:
+    """Whether a Parquet file holds numbers of sensors, and nothing that could be an image."""
+    from unmask.data.codecs.series import holds_series  # here, since it brings pyarrow
+
+    return holds_series(path)

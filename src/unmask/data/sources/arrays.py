@@ -1,5 +1,5 @@
-"""Images, or clouds of points, in NumPy files: .npz with MedMNIST's keys or other usual ones, or one .npy, which is
-never loaded whole."""
+"""Images, clouds of points or signals in NumPy files: .npz with MedMNIST's keys or other usual ones, or one .npy, which
+is never loaded whole."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from unmask.data.labels import class_name, joined, printable
 from unmask.data.limits import require_modest_zip
 from unmask.data.modality import IMAGE, Modality, kinds, make_modality
 from unmask.data.names import SPLITS
-from unmask.data.regular_files import read_part
+from unmask.data.regular_files import head_of, read_part, read_regular
 from unmask.data.source import SEPARATOR, Item, Source, has_several
 from unmask.errors import DataError, UserError
 from unmask.registry import parse
@@ -28,7 +28,8 @@ _UNDERSTOOD = (
 
 
 class Arrays(Source):
-    """Items are the first axis: n h w, n h w c, or n c h w (see `decode`); clouds are n points c, x y z first.
+    """Items are the first axis: n h w, n h w c, or n c h w (see `decode`); clouds are n points c, x y z first; signals
+    are n t, n c t or n t c. A file of signals without labels and splits is one item, which the modality divides.
 
     Labels are shaped n or n 1; or n k, of 0 and 1, where an image may have any number of k labels.
     """
@@ -41,10 +42,14 @@ class Arrays(Source):
         self.loaded: dict[str, np.ndarray] | None = None
         self.lock = threading.Lock()
         arrays = self._load()
-        self.modality = _kind(arrays, kind)
+        self.modality = _kind(arrays, kind, self.file)
         if kind is not None and not kinds()[parse(kind)[0]].keys:
             raise UserError(f"{path} holds {self.modality.word}s, and {make_modality(kind).word}s are wanted")
         npz = self.file.lower().endswith(".npz")
+        self.whole = self.modality.divides and not (npz and _has_labels_or_splits(arrays))
+        if self.whole:  # the modality tells the samples in it apart
+            self.items, self.loaded = [Item(printable(os.path.basename(self.file)))], None
+            return
         images, labels = _roles(arrays, path, self.modality, kind is not None) if npz else ({None: ""}, {})
         self.places: list[tuple[str, int]] = []
         for split, key in sorted(images.items(), key=lambda pair: ["train", "val", "test", None].index(pair[0])):
@@ -56,11 +61,16 @@ class Arrays(Source):
         path = os.path.expanduser(path)
         return path.lower().endswith((".npz", ".npy")) and os.path.isfile(path)
 
-    def read(self, index: int) -> np.ndarray:
+    def path(self, index: int) -> str | None:
+        return self.file if self.whole else None
+
+    def read(self, index: int) -> bytes | np.ndarray:
+        if self.whole:
+            return read_regular(self.file)
         key, position = self.places[index]
         array = self._load()[key]
         if not isinstance(array, np.memmap):
-            return array[position]
+            return self.modality.row(array, position)
         size = math.prod(array.shape[1:]) * array.itemsize
         with open(self.file, "rb") as file:
             content = read_part(file.fileno(), array.offset + position * size, size)
@@ -167,12 +177,22 @@ class Arrays(Source):
             raise DataError(f"{self.where} is damaged or cannot be read ({error or type(error).__name__})") from error
 
 
-def _kind(arrays: dict[str, np.ndarray], kind: str | None) -> Modality:
-    """The kind that is wanted, or the one that most keys speak of, images first."""
+def _kind(arrays: dict[str, np.ndarray], kind: str | None, path: str) -> Modality:
+    """The kind that is wanted, or the one that claims the file or that most keys speak of, images first."""
     if kind is not None:
         return make_modality(kind if kinds()[parse(kind)[0]].keys else IMAGE)
+    arrays_too = {name: part for name, part in kinds().items() if part.divides and part.keys}
+    claimed = [name for name, part in arrays_too.items() if part.claims(path, head_of(path))]
+    if claimed:
+        return make_modality(claimed[0])
     bare = {"_".join(word for word in key.lower().split("_") if word not in SPLITS) for key in arrays}
     return make_modality(max(kinds(), key=lambda name: len(bare & {*kinds()[name].keys})))
+
+
+def _has_labels_or_splits(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether the names of arrays speak of labels, or of train, val and test."""
+    splits = any(word in SPLITS for key in arrays for word in key.lower().split("_"))
+    return splits or any(array.ndim and key.lower() in _LABELS for key, array in arrays.items())
 
 
 def _roles(

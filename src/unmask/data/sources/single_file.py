@@ -6,6 +6,7 @@ from unmask.data.kinds import Sorting
 from unmask.data.labels import printable
 from unmask.data.modality import IMAGE, kinds
 from unmask.data.regular_files import head_of, read_regular
+from unmask.data.shards.expand import names_shards
 from unmask.data.source import Item, Source
 
 __all__ = ["One"]
@@ -27,7 +28,7 @@ class One(Source):
     def accepts(cls, path: str) -> bool:
         """What some modality claims, images by their extension even where they cannot be read."""
         path = os.path.expanduser(path)
-        if os.path.isdir(path) or not os.path.lexists(path):
+        if os.path.isdir(path) or not os.path.lexists(path) or names_shards(path):
             return False
         head = head_of(path)
         return any(part.claims(path, head) for part in kinds().values())

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ UNITS = {  # seconds
 }
 EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))  # times since 1970 from this value on: their unit
 COUNTERS = set("index idx sample samples no nr n row frame packet counter count unnamed".split()) | {""}
+FINEST = 1000  # denominator of a ratio of rates
 GAP = 10  # samples that are missing in one place, from which that is said
 GROWTH = 10  # times as many samples after resampling as before, above which a recording is refused
 
@@ -101,6 +103,16 @@ def resampled(clock: Clock, values: np.ndarray, notes: list[str]) -> tuple[np.nd
         notes.append(f"gaps up to {steps.max():.3g} s bridged by straight lines")
     grid = seconds[0] + np.arange(count) * step
     return np.stack([np.interp(grid, seconds, channel) for channel in values]), rate
+
+
+def at_rate(values: np.ndarray, rate: float, wanted: float) -> np.ndarray:
+    """c t values at another rate, float32: a filter keeps what is too fast for it from folding back (SciPy's
+    resample_poly, whose ends go on along a line)."""
+    from scipy.signal import resample_poly
+
+    share = Fraction(wanted / rate).limit_denominator(FINEST)
+    up, down = max(1, share.numerator), share.denominator
+    return np.ascontiguousarray(resample_poly(values, up, down, axis=1, padtype="line"), dtype=np.float32)
 
 
 def _even(seconds: np.ndarray) -> bool:

@@ -62,15 +62,8 @@ def read_table(data: bytes) -> Table:
     kept = [line for line in lines if not line.lstrip().startswith(MARKS)]
     if not kept:
         raise BadImage("empty file" if not lines else "comments only")
-    separator = _separator(kept[:LOOKED_AT])
-    rows = [_split(line, separator) for line in kept[:LOOKED_AT]]
-    width = _usual([len(row) for row in rows[len(rows) // 2 :]])
-    first = next((i for i, row in enumerate(rows) if len(row) == width and 2 * _told(row) >= width), None)
-    if first is None:
-        raise BadImage("no rows of numbers")
-    if sum(_told(row) == len(row) for row in rows[:first]) > RAGGED * len(rows):
-        raise BadImage("rows of different lengths")
-    heads = [row for row in rows[:first] if len(row) == width][-2:]
+    separator, width, first, heads = _header(kept[:LOOKED_AT])
+    rows = [split_row(line, separator) for line in kept[:LOOKED_AT]]
     notes = [f"{many(first - len(heads), 'line')} before the table passed over"] if first > len(heads) else []
     names, units = heads[0] if heads else [], heads[1] if len(heads) == 2 else []
     columns = [_times(column) for column in _columns(kept[first:], separator, width, rows[first:], notes)]
@@ -78,6 +71,41 @@ def read_table(data: bytes) -> Table:
         columns, names, units = columns[:-1], names[:-1], units[:-1]
     said = RATE.search("\n".join(lines[: lines.index(kept[first])]))
     return Table(names, columns, notes, units, float(said[1]) if said and float(said[1]) > 0 else None)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a table in text is written."""
+
+    separator: str
+    names: list[str]  # of its columns; empty where there is no header
+    begins: int  # characters before the first row of numbers
+
+
+def form_of(text: str, *, partial: bool) -> Form:
+    """Of a text, or of the beginning of one (partial), whose last line may be cut. Raises BadImage for what is no
+    table."""
+    lines = re.split(r"(?<=\n)", text)  # as bytes of a file are read: other signs than this end no line there
+    lines = lines[:-1] if partial and len(lines) > 1 else lines
+    kept = [place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(MARKS)]
+    if not kept:
+        raise BadImage("no rows of numbers")
+    separator, _, first, heads = _header([lines[place].rstrip("\r\n") for place in kept[:LOOKED_AT]])
+    return Form(separator, heads[0] if heads else [], sum(map(len, lines[: kept[first]])))
+
+
+def _header(lines: list[str]) -> tuple[str, int, int, list[list[str]]]:
+    """Of the first lines: the separator, the number of columns, the place of the first row of numbers, and the rows
+    right before it that name and explain the columns."""
+    separator = _separator(lines)
+    rows = [split_row(line, separator) for line in lines]
+    width = _usual([len(row) for row in rows[len(rows) // 2 :]])
+    first = next((i for i, row in enumerate(rows) if len(row) == width and 2 * _told(row) >= width), None)
+    if first is None:
+        raise BadImage("no rows of numbers")
+    if sum(_told(row) == len(row) for row in rows[:first]) > RAGGED * len(rows):
+        raise BadImage("rows of different lengths")
+    return separator, width, first, [row for row in rows[:first] if len(row) == width][-2:]
 
 
 def _text(data: bytes) -> str:
@@ -93,7 +121,8 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _split(line: str, separator: str) -> list[str]:
+def split_row(line: str, separator: str) -> list[str]:
+    """The fields of a line, without quotes."""
     return [cell.strip().strip('"') for cell in (line.split() if separator == " " else line.split(separator))]
 
 
@@ -107,7 +136,7 @@ def _separator(lines: list[str]) -> str:
     """The one with most fields that are values, among those that give rows of one length."""
     body, best = lines[len(lines) // 2 :], (0.0, ",")
     for separator in SEPARATORS:
-        rows = [_split(line, separator) for line in body]
+        rows = [split_row(line, separator) for line in body]
         width = _usual([len(row) for row in rows])
         even = [row for row in rows if len(row) == width]
         if width >= 2 and len(even) >= (1 - RAGGED) * len(rows):
