@@ -1,13 +1,17 @@
 """How images reach the device is chosen by what the data is and what was measured, said, and advised on."""
 
 import json
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from support.configuring import config_of
 from support.small import SMALL, sheet_of
 
 import unmask
+from unmask.data.modalities.signal import Signal
+from unmask.data.modality import Modality, kinds
 from unmask.errors import UserError
 from unmask.planning.plan import Plan
 from unmask.planning.workers import plan_supply, plan_workers
@@ -130,3 +134,32 @@ def test_images_in_memory_resume_to_the_same_losses(photos, tmp_path, capsys):
     assert losses("again", steps=6, views_per_image=2) == whole
     with pytest.raises(UserError, match="do not go evenly into 8"):
         losses("uneven", steps=2, views_per_image=3)
+
+
+@pytest.mark.parametrize("kind", sorted(kinds()))
+@pytest.mark.parametrize("machine", [CPU, replace(GPU, cores=2)])
+def test_where_reading_takes_more_than_thirty_percent_the_plan_says_what_makes_it_cheaper(kind, machine):
+    few, many = (plan(in_memory="off", modality=kind) for _ in range(2))
+    plan_workers(few, machine, preparing=0.2, step=1.0)
+    plan_workers(many, machine, preparing=2.0, step=1.0)
+    remedy = kinds()[kind].cheaper
+    assert remedy not in few.reasons["workers"]
+    assert remedy in many.reasons["workers"]
+    assert remedy != Modality.cheaper
+
+
+def test_a_slow_reader_is_measured_and_the_plan_says_what_to_do(tmp_path, monkeypatch, capsys):
+    values = np.random.default_rng(0).normal(size=(12, 2, 64)).astype(np.float32)
+    np.save(tmp_path / "a.npy", values)
+    decode = Signal.decode
+    monkeypatch.setattr(Signal, "decode", lambda self, *given: time.sleep(0.03) or decode(self, *given))
+    model = {
+        "model": "vit_tiny_patch16_224(depth=1, embed_dim=24, num_heads=2)",
+        "decoder": "full(dim=16, depth=1, heads=2)",
+    }
+    unmask.pretrain(
+        tmp_path / "a.npy", out=tmp_path / "run", modality="signal", batch=4, steps=1, dry_run=True, **model
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of the time, which is much" in said
+    assert "Parquet in small row groups" in said

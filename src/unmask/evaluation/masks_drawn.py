@@ -125,8 +125,8 @@ def without(
     modality: Modality, image: Shaped[Tensor, "c *size"], hidden: Bool[Tensor, "_ *size"], shown: np.ndarray
 ) -> np.ndarray:
     """What a mask leaves of a sample that is drawn as `shown`."""
-    if modality.pictured:
-        return picture(modality, image.masked_fill(hidden, torch.nan), image)
+    if modality.pictured or modality.lines:
+        return picture(modality, image.masked_fill(hidden, torch.nan), image, hidden[0])
     told = hidden[:1].expand(len(image) - len(hidden), *hidden.shape[1:])  # of what is no value, or of each channel
     hidden_flat = modality.flat(torch.cat([hidden, told]))[0].numpy()
     (height, width), drawing = hidden_flat.shape, shown.copy()

@@ -111,7 +111,9 @@ class Watch:
         folder = self.out / FILM
         if not (folder / "input.png").exists():
             strip(x, x, folder / "input.png", self.modality.text)
-            grey = torch.nan if self.modality.pictured else x.amin() + 0.62 * (x.amax() - x.amin())
+            grey = (
+                torch.nan if self.modality.pictured or self.modality.lines else x.amin() + 0.62 * (x.amax() - x.amin())
+            )
             masked = torch.where(hidden_pixels(model, mask), grey, x)
             strip(masked, x, folder / "masked.png", self.modality.text)
         film_frame(model, x, mask, folder / f"{step:08d}.png")

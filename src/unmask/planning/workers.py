@@ -5,7 +5,7 @@ from typing import Any
 
 from unmask.data.codecs.jpeg import decoder_name
 from unmask.data.loaders.on_device import SMALL
-from unmask.data.modality import IMAGE
+from unmask.data.modality import IMAGE, make_modality
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.planning.plan import Plan
@@ -13,6 +13,7 @@ from unmask.runtime.distributed.launcher import launch
 from unmask.runtime.machine import Machine
 
 MEMORY_SHARE = 0.2  # of the device's free memory that images may take there
+MUCH = 0.3  # of the time that reading may take before the plan says what to do
 SPARE = 1.5  # times as many processes as the measured speed asks for, since images and disks differ
 
 
@@ -47,12 +48,14 @@ def plan_workers(plan: Plan, machine: Machine, preparing: float, step: float) ->
     measured = f"a batch takes {_ms(preparing)} of a core, a step {_ms(step)}"
     if machine.device == "cpu":
         share = preparing / max(preparing + step, 1e-9)
-        plan.choose("workers", 0, f"the cores are busy with the model; preparing data takes {share:.0%} of the time")
+        why = f"the cores are busy with the model; preparing data takes {share:.0%} of the time"
+        plan.choose("workers", 0, why + _remedy(plan, share))
     else:
         wanted = max(1, math.ceil(SPARE * preparing / max(step, 1e-9)))
         most = max(1, machine.cores // launch().here - 1)
         short = f"; {wanted} would be needed, more cores are not there" if wanted > most else ""
-        plan.choose("workers", min(wanted, most), measured + short)
+        waits = 1 - step / max(step, preparing / most)  # share of the time in which the device has nothing to do
+        plan.choose("workers", min(wanted, most), measured + short + _remedy(plan, waits))
     workers = plan.settings["workers"]
     return max(step, preparing / workers) if workers else step + preparing
 
@@ -77,6 +80,14 @@ def _obstacles(settings: dict[str, Any], sheet: Sheet, machine: Machine) -> tupl
     elif num_bytes > MEMORY_SHARE * machine.memory:
         rather_not = f"{num_bytes / 2**20:,.0f} MB are more than a fifth of the free memory"
     return never, rather_not
+
+
+def _remedy(plan: Plan, share: float) -> str:
+    """What makes reading cheaper, where it takes more than `MUCH` of the time."""
+    if share <= MUCH:
+        return ""
+    idle = "; --workers 1 or more, if cores are idle meanwhile" if not plan.settings.get("workers") else ""
+    return f", which is much{idle}; cheaper to read: {make_modality(plan.settings['modality']).cheaper}"
 
 
 def _ms(seconds: float) -> str:

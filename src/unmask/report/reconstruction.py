@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unmask.data.modality import Modality, make_modality
 from unmask.files import write_atomically
 from unmask.masking.mask import Mask, as_bool
+from unmask.report.curves import curves
 from unmask.report.panel import Row, draw_panel
 from unmask.training.objective import Rebuilder
 
@@ -31,6 +32,15 @@ def rows(
     if modality.pictured:
         samples = zip(x.float(), rebuilt, hidden[:, 0], titles)
         return [_pictured(modality, sample, guess, cover, title) for sample, guess, cover, title in samples]
+    if modality.lines:
+        leaked = None
+        if true_statistics and getattr(model.target, "normalize", False):
+            leaked = rebuild(model, x, mask, leak=True)
+        std = encoder.std.view(-1, 1)
+        return [
+            _curves(x[i].float(), rebuilt[i], None if leaked is None else leaked[i], hidden[i, 0], std, title)
+            for i, title in enumerate(titles)
+        ]
     known = ~x.float().isnan()  # there is nothing to draw where there is no value
     rebuilt, hidden = rebuilt.where(known, torch.nan), hidden.expand_as(x) & known
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
@@ -59,6 +69,29 @@ def rows(
     return result
 
 
+def _curves(
+    x: Float[Tensor, "c t"],
+    rebuilt: Float[Tensor, "c t"],
+    leaked: Float[Tensor, "c t"] | None,
+    hidden: Bool[Tensor, "t"],
+    std: Float[Tensor, "c 1"],
+    title: str,
+) -> Row:
+    """A row of curves, what is hidden shaded; in place of a map of the error there is its mean."""
+
+    def over(guess: Float[Tensor, "c t"]) -> np.ndarray:
+        return curves(x, x, hidden, guess.masked_fill(~hidden | x.isnan(), torch.nan)) / 255
+
+    columns = {"input": curves(x, x) / 255}
+    columns |= {
+        "masked": curves(x.masked_fill(hidden, torch.nan), x, hidden) / 255,
+        "rebuilt, over the input": over(rebuilt),
+    }
+    columns |= {} if leaked is None else {"uses true statistics*": over(leaked)}
+    error = ((rebuilt - x).abs() / std)[:, hidden]
+    return Row(title, columns, f"mean error {error.nanmean():.2f} std")
+
+
 def from_each_part(model: Rebuilder, x: Shaped[Tensor, "b c *size"]) -> dict[str, Shaped[Tensor, "b c *size"]]:
     """Where samples consist of several parts: all of them rebuilt from each alone, missing ones too."""
     grid, views = model.encoder.grid, {}
@@ -84,10 +117,17 @@ def _pictured(
     return Row(title, columns, modality.distance(x, rebuilt, hidden))
 
 
-def picture(modality: Modality, view: Shaped[Tensor, "c *size"], x: Shaped[Tensor, "c *size"]) -> np.ndarray:
-    """A view as it is shown, h w 3 in 0..1; on the brightness scale of `x` where values are laid out."""
+def picture(
+    modality: Modality,
+    view: Shaped[Tensor, "c *size"],
+    x: Shaped[Tensor, "c *size"],
+    hidden: Bool[Tensor, "*size"] | None = None,
+) -> np.ndarray:
+    """A view as it is shown, h w 3 in 0..1; on the scale of `x` where values are drawn. hidden: shaded in curves."""
     if modality.pictured:
         return displayed(modality.drawn(view), 0.0, 255.0)
+    if modality.lines:
+        return curves(view, x, hidden) / 255
     laid = modality.flat(modality.as_drawn(view, x))
     image = displayed(laid, *value_range(modality.flat(modality.as_drawn(x, x))))
     image[laid.isnan().all(dim=0).cpu().numpy()] = 1.0  # nothing
@@ -140,6 +180,10 @@ def film_frame(model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, pat
 def strip(view: Shaped[Tensor, "b c *size"], x: Shaped[Tensor, "b c *size"], path: Path, modality: str) -> None:
     """Samples below each other as one small PNG, on the brightness scale of `x`."""
     kind = make_modality(modality)
+    if kind.lines:
+        pixels = np.concatenate([curves(sample, raw, dpi=65) for sample, raw in zip(view, x)])
+        _write_png(pixels, path)
+        return
     ranges = [(0.0, 255.0) if kind.pictured else value_range(kind.flat(kind.as_drawn(raw, raw))) for raw in x]
     view = torch.stack(
         [
@@ -153,6 +197,10 @@ def strip(view: Shaped[Tensor, "b c *size"], x: Shaped[Tensor, "b c *size"], pat
     gap = np.ones((max(1, view.shape[2] // 16), view.shape[3], 3))
     images = [part for image, span in zip(view, ranges) for part in (displayed(image, *span), gap)]
     pixels = (np.concatenate(images[:-1]) * 255).round().astype(np.uint8)
+    _write_png(pixels, path)
+
+
+def _write_png(pixels: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: Image.fromarray(pixels).save(part, format="PNG"))
 

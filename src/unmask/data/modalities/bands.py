@@ -42,6 +42,7 @@ PLANES = ("metres", "year", "month", "hour")
 
 
 class Bands(Modality):
+    cheaper = "scenes in tiles (gdal_translate -co TILED=YES), with little compression"
     word, axes, sizes = "scene", ("height", "width"), ("height", "width")
     gaps, by_path, divides, labelled, piece = True, True, True, "pixel", "window"
 

@@ -20,6 +20,7 @@ TINY = 40  # pixels: below this, images are used at their own size
 
 
 class Image(Modality):
+    cheaper = "`unmask pack DATA OUT.pack`, which keeps images no larger than needed; --views-per-image 2 or more"
     colour, labelled = True, "pixel"
     keys, array_axes = ("images", "image", "imgs", "x", "data"), (3, 4)
 

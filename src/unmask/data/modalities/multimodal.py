@@ -48,6 +48,7 @@ Sizes = tuple[tuple[int, ...], ...]
 
 
 class Multimodal(Modality):
+    cheaper = "smaller images, and sounds resampled to their rate beforehand"
     word, axes, sizes = "sample", ("values",), ("parts",)
     gaps, by_path = True, True
     written = "of each part that can be played"

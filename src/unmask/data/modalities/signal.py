@@ -53,6 +53,7 @@ class Stretch:
 
 
 class Signal(Modality):
+    cheaper = "NPY, or Parquet in small row groups, in place of text; recordings resampled to one rate beforehand"
     word, axes, sizes = "signal", ("samples",), ("samples",)
     gaps, by_path, mirrored, weak, lines = True, True, False, True, True
     divides, piece = True, "recording"

@@ -115,6 +115,9 @@ def steps(available: int, count: int, step: int) -> tuple[int, int]:
 
 
 class Video(Modality):
+    cheaper = (
+        "clips encoded anew at about the size that a model sees (ffmpeg -vf scale=-2:128); --views-per-image 2 or more"
+    )
     word, axes, sizes = "clip", ("frames", "height", "width"), ("frames", "height", "width")
     colour, by_path = True, True
     written = "as an animation of the frames that the model sees"

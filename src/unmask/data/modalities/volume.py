@@ -88,6 +88,7 @@ class Located:
 
 
 class Volume(Modality):
+    cheaper = "volumes resampled and cut to what matters beforehand, as .nii in place of .nii.gz"
     word, axes, sizes = "volume", ("depth", "height", "width"), ("depth", "height", "width")
     by_path, labelled = True, "voxel"
 

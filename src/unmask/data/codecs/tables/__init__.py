@@ -1,1 +1,1 @@
-"""Tables of numbers: text with separators, and columns that are times."""
+"""Tables of numbers: text with separators, columns that are times, several recordings in one file."""
