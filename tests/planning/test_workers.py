@@ -24,7 +24,7 @@ GPU = Machine("cuda", "a GPU", 16, 2**36, "bf16", "")
 
 
 def plan(**settings):
-    chosen = {"in_memory": "auto", "resize": "auto", "views_per_image": 1, "crop_kind": "random"}
+    chosen = {"in_memory": "auto", "resize": "auto", "views_per_image": 1, "crop_kind": "random", "modality": "image"}
     return Plan(chosen | {"channels": 3, "workers": None} | settings)
 
 
