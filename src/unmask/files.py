@@ -23,6 +23,7 @@ REPORT = "report.html"  # in the folder of a run or of transfer; the last that a
 LEARNT = "evaluation.safetensors"  # what `evaluate` learnt on frozen features, in the folder of a run
 STAGES = "stages"  # in a run folder: a run for each training that came before it
 STAGE = "stage.json"  # in the folder of such a run: what it is one of, and what it was made from
+TEXT = "text.safetensors"  # what a run learnt of words: see runs/text.py
 CLASSIFY = "classify"  # in a run folder: what `transfer --to classify` writes unless told otherwise
 NO_ROOM = 2**16  # bytes: with fewer that are free, a disk counts as full
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)

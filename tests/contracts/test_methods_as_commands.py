@@ -26,7 +26,7 @@ def text_of(name):
             flags[key] = shrunk(parameter.default)
         elif key in NUMBERS:
             (flags if key == "masks_per_image" else inside)[key] = NUMBERS[key]
-        elif (name, key) in (("vqkd", "of"), ("distil", "of")):
+        elif key == "of" and name in ("vqkd", "distil", "align"):
             inside[key] = str(teacher_file())
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in inside.items())})", flags
 

@@ -40,6 +40,7 @@ FAULTS = {
         Fault("vqkd(codes=64, of='TEACHER')", 1.0, "codes_in_use"),
         Fault("igpt", 0.3, "guessing"),
         Fault("siglip", 1.0, "spread"),
+        Fault("align(of='TEACHER')", 1.0, "spread"),
         Fault("distil(of='TEACHER', loss='smooth_l1')", 1.0, "spread"),
     ],
     "the rate is far too low": [Fault("igpt", 1e-6, "guessing")],

@@ -61,7 +61,7 @@ def taught():
 
 
 def everything(methods):
-    comparing = [name for name in methods if name in ("simclr", "mocov3", "byol", "mae_contrast", "siglip")]
+    comparing = [name for name in methods if name in ("simclr", "mocov3", "byol", "mae_contrast", "siglip", "align")]
     return {name: trained(name) for name in methods} | {f"{name} in parts": trained(name, 2) for name in comparing}
 
 

@@ -71,7 +71,7 @@ def with_teacher(text):
     text = re.sub(r"\bmix\b(?!\()", "mix(a=pixels, b=codes, weights=(1, 0.5))", text)
     text = re.sub(r"\bpalette\b(?!\()", "palette(colours=12, side=8)", text)
     text = re.sub(r"\bcodes\b(?![(=])", lambda _: f"codes(of={str(tokenizer_file())!r})", text)
-    text = re.sub(r"\b(vqkd|distil)\b(?!\()", lambda name: f"{name[0]}(of={str(teacher_file())!r})", text)
+    text = re.sub(r"\b(vqkd|distil|align)\b(?!\()", lambda name: f"{name[0]}(of={str(teacher_file())!r})", text)
     return re.sub(r"\bfeatures\b(?!\()", lambda _: f"features(of={str(teacher_file())!r})", text)
 
 

@@ -10,13 +10,14 @@ from unmask import registry
 from unmask.data.modality import IMAGE, make_modality
 from unmask.errors import UserError, closest_place
 from unmask.files import Json, parse_json, read_json
+from unmask.methods.align import Align
 from unmask.methods.families.tokens import Tokenizing
 from unmask.methods.siglip import SigLIP
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.state import load_strictly
 from unmask.plain import settle, texts
 from unmask.runs.config import Config
-from unmask.runs.text import save_text
+from unmask.runs.text import hand_on_text, save_text
 from unmask.training import checkpoint
 from unmask.training.objective import Objective
 from unmask.weights.files import ENCODER, read_state, require_finite, save_encoder
@@ -115,6 +116,8 @@ def write_kept(config: Config, objective: Objective, out: Path, name: str = ENCO
     save_encoder(objective.kept.net, out / name, facts)
     if isinstance(objective, SigLIP) and name == ENCODER:
         save_text(objective, out)
+    if isinstance(objective, Align) and name == ENCODER:
+        hand_on_text(objective, out)
     if isinstance(objective, Tokenizing) and name == ENCODER:
         save_tokenizer(objective.tokenizer, out / TOKENIZER, licence)
 

@@ -4,6 +4,7 @@ text.safetensors holds the text tower and the two heads, and in its header how t
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from torch.nn.functional import normalize
 
 from unmask.data.captions.tokenizer import CaptionTokenizer, opened_tokenizer
 from unmask.errors import UserError
-from unmask.files import parse_json
+from unmask.files import TEXT, Json, parse_json
+from unmask.methods.align import Align
 from unmask.methods.siglip import SigLIP
 from unmask.models.state import load_strictly
 from unmask.models.text.tower import TextTower
 from unmask.weights.files import read_weights, require_finite, save_state
 
-TOKENIZER_JSON, TEXT = "tokenizer.json", "text.safetensors"  # in the folder of a run
+TOKENIZER_JSON = "tokenizer.json"  # in the folder of a run
 POOLING = "mean"  # of the features that the head of images takes
 HOW = "make one that has: unmask pretrain DATA --method siglip, where DATA has captions (docs/text.md)"
 
@@ -75,6 +77,18 @@ def save_text(objective: SigLIP, out: Path) -> None:
     save_state(words, out / TEXT, facts)
 
 
+def hand_on_text(objective: Align, out: Path) -> None:
+    """Writes the words of the teacher, compared with vectors of this encoder; nothing where it knows none."""
+    space = objective.space
+    if space is None:
+        return
+    words = _loaded(space.state, space.shape, objective.teacher.source)
+    words.image_head = objective.head
+    words.get_buffer("scale").copy_(objective.scale.detach())
+    facts = space.header | {"text": json.dumps(space.shape | {"image": objective.encoder.dim})}
+    save_state(words, out / TEXT, facts)
+
+
 def has_text(run: Path) -> bool:
     return (run / TEXT).exists()
 
@@ -87,8 +101,14 @@ def open_text(run: Path) -> TextModel:
     state, header = read_weights(file)
     require_finite(state, file)
     shape = parse_json(header["text"])
+    words = _loaded(state, shape, str(file))
+    return TextModel(words.eval(), opened_tokenizer(header["tokenizer"], shape["context"], str(file)))
+
+
+def _loaded(state: Mapping[str, Tensor], shape: Json, source: str) -> Words:
+    """shape: of the networks, as the header of the file says it."""
     tower = TextTower(shape["vocabulary"], shape["context"], shape["dim"], shape["depth"])
     heads = nn.Linear(shape["dim"], shape["out"]), nn.Linear(shape["image"], shape["out"])
     words = Words(tower, *heads, torch.ones(()))
-    load_strictly(words, state, str(file))
-    return TextModel(words.eval(), opened_tokenizer(header["tokenizer"], shape["context"], str(file)))
+    load_strictly(words, dict(state), source)
+    return words

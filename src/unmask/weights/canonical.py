@@ -4,6 +4,7 @@ A file of weights says little about itself: shapes, key names, sometimes a confi
 recognises one family of files, translates its keys, and adds what is known about that family but written nowhere.
 """
 
+import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -129,6 +130,16 @@ MAE_DECODER = (  # the reference implementation's names, used by many
 def under(state: State, prefix: str) -> State:
     """The entries whose keys begin with `prefix`, without it."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def hash_of(state: State) -> str:
+    """SHA-256 of tensors with their names and shapes: the same for the same weights in any file."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def mlp_ratio(rows: int, width: int) -> float:

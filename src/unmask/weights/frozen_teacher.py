@@ -5,7 +5,6 @@ its weights came from, their licence and a hash; a resumed run opens them again,
 """
 
 import copy
-import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from unmask.data.modalities.joint.packing import PartAlone
 from unmask.data.sheet import far_channels
 from unmask.errors import UserError, require_whole
 from unmask.files import Json
@@ -26,7 +26,7 @@ from unmask.masking.mask import Mask
 from unmask.models.encoder import Encoder
 from unmask.models.layers.attention_maps import received
 from unmask.models.state import model_text, same_again
-from unmask.weights.canonical import Canonical, State
+from unmask.weights.canonical import Canonical, hash_of
 from unmask.weights.known import require_known
 from unmask.weights.licence import UNTRAINED, licence_of
 from unmask.weights.open import Opened, open_weights
@@ -66,7 +66,11 @@ class FrozenTeacher(Frozen):
     std: Tensor
 
     def __init__(
-        self, source: str, student: Encoder, model: str | None = None, size: int | Sequence[int] | None = None
+        self,
+        source: str,
+        student: Encoder | PartAlone,
+        model: str | None = None,
+        size: int | Sequence[int] | None = None,
     ):
         """source: a run folder, a file or folder of weights, or a timm name, as `open_weights` takes them; or
         "random": a network like the student, with random weights that are always the same (dBOT's first teacher).
@@ -161,6 +165,12 @@ class FrozenTeacher(Frozen):
         unit, scale = self.encoder.grid.unit, math.sqrt(math.prod(self.encoder.grid.size) / math.prod(size))
         return tuple(max(1, round(side * scale / whole)) * whole for side, whole in zip(size, unit))
 
+    def _placed(self, own: Grid) -> str:
+        """What a note says of the units that features are for."""
+        if own.shape == self.usual.shape:
+            return ""
+        return f", its {_text(own.shape)} features are resampled to {_text(self.usual.shape)}"
+
     @property
     def facts(self) -> Json:
         """What a run records."""
@@ -175,9 +185,7 @@ class FrozenTeacher(Frozen):
         """What a plan says: how it sees images, and the licence."""
         size = self.size_for(self.usual.size)
         own = self.encoder.grid.covering(size)
-        seen = f"frozen; sees images at {_text(size)} pixels"
-        if own.shape != self.usual.shape:
-            seen += f", its {_text(own.shape)} features are resampled to {_text(self.usual.shape)}"
+        seen = f"frozen; sees images at {_text(size)} pixels{self._placed(own)}"
         if not self.own_units:
             seen += "; the data's mean and std, which are far from its own"
         return f"{seen}; licence: {licence_of(self.facts)}"
@@ -234,8 +242,12 @@ def _open(source: str, model: str | None, channels: int, stamp: tuple[float, ...
     return _Shared(encoder, replace(opened, source=source, weights=weights, whole=None), sha256)
 
 
-def _random(student: Encoder) -> _Shared:
+def _random(student: Encoder | PartAlone) -> _Shared:
     """A network of the student's kind and size with random weights, which depend on nothing else."""
+    if isinstance(student, PartAlone):
+        raise UserError(
+            f"the teacher {RANDOM!r} is a network like the student, which sees other data; name a trained one"
+        )
     twin = copy.deepcopy(student).to_empty(device="cpu")  # a plan's student has no values to read
     twin.mean.zero_()
     twin.std.fill_(1)
@@ -258,16 +270,6 @@ def stamp(source: str) -> tuple[float, ...]:
     path = Path(source).expanduser()
     files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
     return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
-
-
-def hash_of(state: State) -> str:
-    """SHA-256 of tensors with their names and shapes: the same for the same weights in any file."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _statistics(

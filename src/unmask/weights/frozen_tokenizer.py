@@ -18,7 +18,8 @@ from unmask.files import Json
 from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder
 from unmask.models.tokenizer import Autoencoder, Tokenizer
-from unmask.weights.frozen_teacher import Frozen, hash_of, stamp
+from unmask.weights.canonical import hash_of
+from unmask.weights.frozen_teacher import Frozen, stamp
 from unmask.weights.licence import licence_of
 from unmask.weights.tokenizers import OpenedTokenizer, open_tokenizer
 

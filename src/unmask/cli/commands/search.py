@@ -13,15 +13,16 @@ from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
 from unmask.cli.subject import Subject, open_subject
 from unmask.cli.verb import verb
 from unmask.data.source import Source, open_source
-from unmask.errors import UserError
+from unmask.errors import DataError, UserError
 from unmask.evaluation.best_features import AUTO, PLAIN, is_whitened
 from unmask.evaluation.features import ATTENTIVE, Whitening
-from unmask.files import write_table
+from unmask.files import write_json, write_table
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random
 from unmask.plain import texts
 from unmask.runs.text import POOLING
 from unmask.runtime.progress import doing, make_console, make_say, progress
+from unmask.tasks.retrieval.across import LEARN, Across, Recall, recalls
 from unmask.tasks.retrieval.duplicates import FILES, Copies, find_copies, write_copies
 from unmask.tasks.retrieval.gallery import Cell, Line, draw_gallery, opened, write_page
 from unmask.tasks.retrieval.index import Index, encode, index_folder, open_index_with_bar
@@ -40,6 +41,7 @@ from unmask.tasks.retrieval.words import find_words, open_words, told_apart
 __all__ = ["search"]
 
 RESULTS, PNG, PAGE = "results.csv", "gallery.png", "gallery.html"
+RECALL = "recall.json"
 TITLE = "Nearest images"
 SAID = 5  # queries on the screen
 
@@ -53,6 +55,7 @@ class SearchResults:
     copies: Copies | None
     precision: dict[str, dict[int, float]]  # competitor -> k -> share of the k nearest others with the same label
     computed: int  # images whose features were not in the index yet
+    recalls: list[Recall]  # of encoders that were aligned with images, where --recall asks for it
 
 
 @verb(Search)
@@ -67,16 +70,19 @@ def search(options: Search) -> SearchResults:
     say, name = make_say(console), Path(options.run).name
     words, images = told_apart(texts(options.query))
     text = open_words(options.run, words, say) if words else None
-    subject = open_subject(options.run, _by_words(options) if words else options, "knn", console)
-    encoder, device, pooling = subject.encoder, subject.device, subject.pooling
-    queries = read_queries(images, encoder, say) if images else []
-    source = open_source(texts(options.data), encoder.modality)
+    across = _across(options)
+    subject = open_subject(options.run, _by_mean(options) if words or across else options, "knn", console)
+    encoder, device = subject.encoder, subject.device
+    queries = read_queries(images, encoder, say, across and across.query) if images else []
+    source = open_source(texts(options.data), across.data if across else encoder.modality)
     shared = below(options.run) / "search" if options.out is None else out
-    folder = index_folder(options.index, options.run, shared, texts(options.data), pooling)
+    kept = "-".join([subject.pooling, *(across.searched if across else [])])
+    folder = index_folder(options.index, options.run, shared, texts(options.data), kept)
     index = subject.index(folder, source)
     new = f"{index.computed:,} computed, the others were known" if index.computed else "all were known"
     say(f"{source.modality.many(len(index.numbers))} in the index ({new}): {folder}")
     written = [*([RESULTS, PNG, PAGE] if options.query else []), *(FILES if options.duplicates else [])]
+    written += [RECALL] if options.recall else []
     say_replaced([out / file for file in written], console)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -89,10 +95,9 @@ def search(options: Search) -> SearchResults:
             drawn, hits = find_words(words, text, index, source, options.top, device)
             facts.append(f"By words, with what {name} learnt from captions, cosine.")
         if queries:
-            scale = _scale(options, encoder, index, say)
-            features = encode(encoder, [query.view for query in queries], pooling, options.batch, device)
-            hits += find_hits(queries, scale(features), scale(index.features), index, source, options.top, device)
-            facts.append(f"By {'standardised ' if options.standardize else ''}{pooling} features of {name}, cosine.")
+            found, fact = _hits_of_images(options, queries, across, subject, index, source)
+            hits += found
+            facts.append(fact)
         precision = precision_by_label(index, _rival(options, subject, index, source, folder), source, name, device)
         sentences = precision_in_words(precision)
         doing("drawing the nearest images")
@@ -100,6 +105,9 @@ def search(options: Search) -> SearchResults:
         for line in [*_best_in_words(hits), *sentences, f"Written: {out / RESULTS}, {out / PNG}, {out / PAGE}"]:
             say(line)
 
+    judged = _recalls(options, across, index, subject, out) if across and options.recall else []
+    for recall in judged:
+        say(recall.sentence())
     copies = None
     if options.duplicates:
         with progress(console, "comparing all with all") as update:
@@ -107,7 +115,45 @@ def search(options: Search) -> SearchResults:
         doing("drawing copies")
         for sentence in write_copies(copies, index, source, out):
             say(sentence)
-    return SearchResults(out, hits, copies, precision, index.computed)
+    return SearchResults(out, hits, copies, precision, index.computed, judged)
+
+
+def _across(options: Search) -> Across | None:
+    """What is searched by what, of a run that was aligned with images; None for others, and where only copies are
+    sought. Raises UserError for options that are for such runs."""
+    if not (options.query or options.recall or options.among):
+        return None
+    across = Across.of(Path(options.run), texts(options.among))
+    if across is None and options.recall:
+        raise UserError(f"--recall is for encoders that were aligned with images, and {options.run} was not; {LEARN}")
+    return across
+
+
+def _hits_of_images(
+    options: Search, queries: list[Query], across: Across | None, subject: Subject, index: Index, source: Source
+) -> tuple[list[Hit], str]:
+    """The nearest samples of queries that are no words, and by what they were found."""
+    encoder, device, pooling = subject.encoder, subject.device, subject.pooling
+    if across is not None:
+        vectors = across.of_queries(queries, device), across.of_index(index)
+        others = [dataclasses.replace(query, file=b"", pixels=b"") for query in queries]  # its own partner is no copy
+        return find_hits(others, *vectors, index, source, options.top, device), across.sentence
+    scale = _scale(options, encoder, index, make_say(subject.console))
+    features = encode(encoder, [query.view for query in queries], pooling, options.batch, device)
+    hits = find_hits(queries, scale(features), scale(index.features), index, source, options.top, device)
+    standardised = "standardised " if options.standardize else ""
+    return hits, f"By {standardised}{pooling} features of {Path(options.run).name}, cosine."
+
+
+def _recalls(options: Search, across: Across, index: Index, subject: Subject, out: Path) -> list[Recall]:
+    """Of the samples in the index that have an image too; written into OUT."""
+    samples = across.samples(texts(options.data), index.numbers)
+    with progress(subject.console, "comparing pairs", len(samples)) as update:
+        judged = recalls(across.objective, samples, options.batch, subject.device, update)
+    if not judged:
+        raise DataError(f"no sample of {samples.source.where} has an image and something else, so nothing can be found")
+    write_json(out / RECALL, {"recall": [recall.to_json() for recall in judged]})
+    return judged
 
 
 def _rival(options: Search, subject: Subject, index: Index, source: Source, folder: Path) -> Index | None:
@@ -120,10 +166,12 @@ def _rival(options: Search, subject: Subject, index: Index, source: Source, fold
     return rival if rival.numbers == index.numbers else None
 
 
-def _by_words(options: Search) -> Search:
-    """The same with the features that words are compared with. Raises UserError where others are asked for."""
+def _by_mean(options: Search) -> Search:
+    """The same with the features that words and other kinds of data are compared with. Raises UserError where others
+    are asked for."""
     if options.pooling not in (AUTO, POOLING):
-        raise UserError(f"--pooling {options.pooling}: words are compared with the features {POOLING}; leave it out")
+        what = f"words and other kinds of data are compared with the features {POOLING}"
+        raise UserError(f"--pooling {options.pooling}: {what}; leave it out")
     return dataclasses.replace(options, pooling=POOLING)
 
 

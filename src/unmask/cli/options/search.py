@@ -9,6 +9,7 @@ from unmask.cli.shared_options import IndexOptions
 from unmask.errors import UserError, closest
 from unmask.plain import (
     ImagePlaces,
+    Names,
     Place,
     PositiveInt,
     PositiveShare,
@@ -32,11 +33,16 @@ class Search(IndexOptions):
     data: Positional[ImagePlaces]  # images to search in: whatever pretrain takes, streams excepted
     _: KW_ONLY
     # images to search for, from the data or elsewhere; words too ("a red shirt") where the run was trained with
-    # captions; required without --duplicates
+    # captions; required without --duplicates or --recall
     query: Queries = ()
     duplicates: bool = False  # report groups of copies and near copies in the data, and leaks between its splits
     out: Place | None = None  # folder for results.csv, gallery and duplicates; by default RUN/search
     top: PositiveInt = 12  # images shown and listed for each query
+    # of encoders that were aligned with images: the parts that are searched, such as sound, by the other parts or by
+    # words; by default all but the image
+    among: Names = ()
+    # of such encoders: how often an image finds what it came with, and the other way round, with the samples of DATA
+    recall: bool = False
     # compare raw features; by default each is first brought to mean 0 and standard deviation 1 over the data
     standardize: bool = True
     # what near copies are compared by: pixels (16 x 16 colours) or features (of the encoder, minus their mean)
@@ -47,10 +53,11 @@ class Search(IndexOptions):
     def __post_init__(self):
         settle(self, "data", texts(self.data))
         settle(self, "query", texts(self.query))
+        settle(self, "among", texts(self.among))
         settle(self, "out", None if self.out is None else Path(self.out))
         if not self.data:
             raise UserError("name the images to search in: unmask search RUN DATA --query IMAGE...")
-        if not self.query and not self.duplicates:
+        if not self.query and not self.duplicates and not self.recall:
             raise UserError("say what to search for: --query IMAGE..., or --duplicates for copies within the data")
         if self.by not in KINDS:
             raise UserError(f"--by {self.by!r} is none of {', '.join(KINDS)}{closest(self.by, KINDS)}")

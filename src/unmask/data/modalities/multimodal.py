@@ -61,15 +61,19 @@ class Multimodal(Modality):
         units: Sizes | None = None,
         means: Values | None = None,
         stds: Values | None = None,
+        seen: Sequence[str] | None = None,
         **parts: object,
     ):
         """parts: the kind of each by its name, `multimodal(rgb=image, depth=image, sound=audio(rate=8000))`; maps of
         classes are `classes`. size: pixels along a side of images; patch: of a unit of any part. Chosen from the data
-        and recorded: sizes, units (of each part along its axes), means and stds (of each part, per channel)."""
+        and recorded: sizes, units (of each part along its axes), means and stds (of each part, per channel). seen:
+        parts that are read, by default all; samples are as if they lacked the others."""
         self.kinds = {name: kind_of_part(name, text) for name, text in parts.items()}
         if len(parts) == 1:
             raise UserError(f"{NAME} is of two parts or more, and there is {next(iter(parts))} alone")
-        self.size, self.patch = size, patch
+        if strange := [name for name in seen or () if name not in self.kinds]:
+            raise UserError(f"{NAME}: seen names {strange[0]!r}, and the parts are {', '.join(self.kinds)}")
+        self.size, self.patch, self.seen = size, patch, tuple(seen or self.kinds)
         self.layout: Layout | None = None
         if sizes and units and means and stds:
             if {len(sizes), len(units), len(means), len(stds)} != {len(parts)}:
@@ -158,6 +162,8 @@ class Multimodal(Modality):
         contents, decoded, lost, notes = {}, [], [], []
         shape: tuple[str, tuple[int, ...], tuple[int, int]] | None = None  # of the first image: size, and as decoded
         for part in self.parts:
+            if part.name not in self.seen:
+                continue
             if part.name not in files:
                 notes.append(f"without {part.name}")
                 continue
@@ -175,7 +181,7 @@ class Multimodal(Modality):
             decoded.append(own)
             notes += own.notes
         if not contents:
-            raise BadImage("; ".join(lost) or f"has none of the parts {', '.join(self.kinds)}")
+            raise BadImage("; ".join(lost) or f"has none of the parts {', '.join(self.seen)}")
         size = sum(int(getattr(content, "nbytes", 0)) for content in contents.values())
         formats = " + ".join(own.format for own in decoded)
         facts = (formats, (len(contents),), 1, max(own.bits for own in decoded), tuple(dict.fromkeys(notes)))

@@ -1,11 +1,13 @@
-"""The loss of pairs of images and captions: each pair is judged by itself, as one that belongs together or not."""
+"""Losses of pairs, such as an image and its caption or its sound: each pair is judged by itself, as one that belongs
+together or not (SigLIP); or each sample's partner is to be found among those of all (InfoNCE).
+"""
 
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import logsigmoid, normalize
+from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
 from unmask.methods.losses.contrastive import cosines
 from unmask.runtime.distributed.gather import gather, own_rows, processes, summed
@@ -54,3 +56,45 @@ def find_captions(
         scores = cosines(image, texts).masked_fill(captions == NONE, -math.inf)
         right = (captions[scores.argmax(dim=1)] == caption) & (caption != NONE)
         return right.sum() / (caption != NONE).sum().clamp(min=1)
+
+
+def info_nce_of_pairs(
+    first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], scale: Float[Tensor, ""], there: Bool[Tensor, "b"]
+) -> Float[Tensor, ""]:
+    """InfoNCE in both directions (van den Oord et al. 2018; Girdhar et al. 2023 (ImageBind), equation 1,
+    https://arxiv.org/abs/2305.05665): the partners in all processes are the classes, cosines times `scale` the logits.
+    Its mean over processes is that of one process with the whole batch; 0 where there is no pair.
+
+    there: False where one of a pair is missing: such rows do not count, and are no wrong answers for others.
+    """
+    first, second = normalize(first.float(), dim=1), normalize(second.float(), dim=1)
+    own, complete = own_rows(len(first), first.device), gather(there.int()).bool()
+    losses = [
+        cross_entropy(_among(query, gather(key), complete) * scale.float(), own, reduction="none")
+        for query, key in ((first, second), (second, first))
+    ]
+    pairs = complete.sum().clamp(min=1) / processes()
+    return (torch.stack(losses).mean(dim=0) * there).sum() / pairs
+
+
+def guessing_of_pairs(there: Bool[Tensor, "b"]) -> Float[Tensor, ""]:
+    """What InfoNCE costs one who guesses, for the log."""
+    return summed(there.sum().float()).clamp(min=2).log()
+
+
+def find_partners(
+    first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], there: Bool[Tensor, "b"]
+) -> Float[Tensor, ""]:
+    """Share of the samples in `first` whose nearest of all in `second` is their own, for the log."""
+    with torch.no_grad():
+        first, keys = normalize(first.float(), dim=1), gather(normalize(second.float(), dim=1))
+        nearest = _among(first, keys, gather(there.int()).bool()).argmax(dim=1)
+        right = (nearest == own_rows(len(first), first.device)) & there
+        return right.sum() / there.sum().clamp(min=1)
+
+
+def _among(query: Float[Tensor, "b d"], keys: Float[Tensor, "m d"], complete: Bool[Tensor, "m"]) -> Tensor:
+    """Cosines of vectors of unit length, b m, without the keys that are missing; a query's own stays, so that a row
+    which does not count is finite."""
+    itself = own_rows(len(query), query.device)[:, None] == torch.arange(len(keys), device=query.device)
+    return cosines(query, keys).masked_fill(~complete & ~itself, -math.inf)

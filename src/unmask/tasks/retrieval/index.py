@@ -90,6 +90,7 @@ def open_index(
     check_poolings(encoder, [pooling])
     size = encoder.grid.size
     facts = f"{VERSION} {features_hash(encoder, pooling)} {encoder.arguments} {pooling} {size}"
+    facts += "" if source.modality.text == encoder.modality else f" {source.modality.text}"
     store = Store(Path(folder), hashlib.blake2b(facts.encode()).hexdigest(), say)
     read = _Reader(source, store.stamps, store.rows.keys() | store.bad.keys(), encoder.channels, size)
     digests: list[bytes | None] = []

@@ -44,9 +44,12 @@ class Hit:
     row: int = field(repr=False)  # in the index
 
 
-def read_queries(places: Sequence[str], encoder: Encoder, say: Callable[[str], object]) -> list[Query]:
-    """Reads the queries; bad images are named and left out. Raises DataError if none is good."""
-    source = open_source(places, encoder.modality)
+def read_queries(
+    places: Sequence[str], encoder: Encoder, say: Callable[[str], object], modality: str | None = None
+) -> list[Query]:
+    """Reads the queries; bad images are named and left out. modality: what they are read as, if not as the encoder's
+    own. Raises DataError if none is good."""
+    source = open_source(places, modality or encoder.modality)
     size, modality = encoder.grid.size, source.modality
     queries, bad = [], []
     for number, item in enumerate(source.items):

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from unmask.data.modality import Window
 from unmask.errors import UserError
-from unmask.masking.grid import Part
+from unmask.masking.grid import Grid, Part
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,32 @@ class Joint:
 
     contents: Mapping[str, Any]
     nbytes: int
+
+
+@dataclass(frozen=True)
+class PartAlone:
+    """A part of two axes by itself, in its own units, as a network for such data alone sees it."""
+
+    size: tuple[int, ...]
+    means: tuple[float, ...]  # per channel
+    stds: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        return len(self.means)
+
+    @property
+    def grid(self) -> Grid:
+        """Of one unit: all of it."""
+        return Grid((1,) * len(self.size), self.size)
+
+    @property
+    def mean(self) -> Float[Tensor, "c"]:
+        return torch.tensor(self.means, device="cpu")
+
+    @property
+    def statistics(self) -> tuple[list[float], list[float]]:
+        return list(self.means), list(self.stds)
 
 
 @dataclass(frozen=True)
@@ -42,6 +68,9 @@ class Layout:
     @property
     def length(self) -> int:
         return self.width * sum(part.grid.num_units for part in self.parts)
+
+    def alone(self, number: int) -> PartAlone:
+        return PartAlone(self.parts[number].grid.size, self.means[number], self.stds[number])
 
     def normalised(self, number: int, x: Shaped[Tensor, "c *size"]) -> Float[Tensor, "c *size"]:
         """Values of a part in its own deviations; numbers of classes stay as they are."""
