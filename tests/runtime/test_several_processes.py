@@ -7,6 +7,7 @@ from support.grouped import together
 from support.methods import part_of, small_method, views_of
 from torch import nn
 
+from unmask.methods.losses.pairs import info_nce_of_pairs
 from unmask.models.layers.batch_norm import BatchNorm
 from unmask.registry import names
 from unmask.runtime.distributed.data_parallel import make_devices
@@ -101,6 +102,27 @@ def test_teachers_follow_shards_and_the_masters_of_bf16_weights_as_in_one_proces
             for key, value in weights.items():
                 np.testing.assert_allclose(state[key], value, rtol=10 * tolerance, atol=step, err_msg=f"{name} {key}")
             assert any("teacher.module" in key or "own.module" in key for key in state)
+
+
+def paired():
+    """The loss of this process's pairs, of which some are incomplete, and its gradient by the vectors of each side."""
+    launched = launch()
+    make_devices(RuntimeSettings(strategy="ddp"))
+    chance = torch.Generator().manual_seed(0)
+    whole = torch.randn(2, 8, 4, generator=chance)
+    there = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0]).bool()
+    first, second = whole.view(2, launched.world, -1, 4)[:, launched.rank].clone().requires_grad_()
+    loss = info_nce_of_pairs(first, second, torch.tensor(5.0), there.view(launched.world, -1)[launched.rank])
+    return loss.item(), np.stack([x.numpy() for x in torch.autograd.grad(loss, [first, second])])
+
+
+@pytest.mark.slow
+def test_incomplete_pairs_count_over_processes_as_in_one():
+    loss, gradients = paired()
+    both = together(2, paired)
+    assert np.mean([part[0] for part in both]) == pytest.approx(loss, rel=1e-5)
+    found = np.concatenate([part[1] for part in both], axis=1) / 2  # weights get the mean over processes
+    np.testing.assert_allclose(found, gradients, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ class Align(Comparing):
         missing = self.encoder.grid.cut(x.isnan()).all(dim=2)
         return torch.stack([~missing[:, first:end].all(dim=1) for first, end in self.encoder.grid.spans], dim=1)
 
-    def _images(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b c h w"]:
+    def _images(self, x: Shaped[Tensor, "b c *size"]) -> Shaped[Tensor, "b k h w"]:
         """The images in raw samples, in raw values."""
         if self.layout is None:
             return x

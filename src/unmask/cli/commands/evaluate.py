@@ -1,7 +1,7 @@
 """The command `evaluate`, step by step: open the encoder and its rivals, read the labelled images, compare, draw."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from unmask.tasks.classification.frozen import keep_learnt
 from unmask.tasks.classification.zero_shot import ZeroShotScore, zero_shot
 from unmask.tasks.open import load_encoder
 from unmask.tasks.pages import write_report
+from unmask.tasks.retrieval.across import Recall, open_aligned, recalls
 
 __all__ = ["evaluate"]
 IMAGE = "evaluation.png"
@@ -74,12 +75,13 @@ def evaluate(options: Evaluate) -> Verdict:
             probed = _probe(options, encoder, labelled, here)
     doing("drawing the results")
     by_words = _by_words(options, kept["test"], labelled, make_say(console))
-    best = write_results(verdict, out, options, weights_hash(encoder), probed, by_words)
+    judged = _across(options, labelled, here)
+    best = write_results(verdict, out, options, weights_hash(encoder), probed, by_words, judged)
     facts = {"weights": weights_hash(encoder), "on": json.dumps(list(texts(options.on)), ensure_ascii=False)}
     facts |= {"clips": str(clips_of(options, encoder, labelled))}
     keep_learnt(out, best, probed, kept["train"], facts, labelled.classes)
     console.print(table(verdict, _words_row(by_words, verdict)))
-    for sentence in (verdict.sentence(), *([by_words.sentence()] if by_words else [])):
+    for sentence in (verdict.sentence(), *([by_words.sentence()] if by_words else []), *(r.sentence() for r in judged)):
         console.print(sentence, soft_wrap=True)
     console.print(best_in_words(best), soft_wrap=True)
     console.print(f"Written: {out / RESULT}, {out / IMAGE}, {out / LEARNT}", soft_wrap=True)
@@ -103,6 +105,16 @@ def _by_words(
     except UserError as error:  # classes that are no words are no reason to judge nothing
         say(f"Not judged by words: {error}")
         return None
+
+
+def _across(options: Evaluate, labelled: Labelled, here: Machine) -> list[Recall]:
+    """How well images of the test split find their other parts, and the other way round; none for a run that was not
+    aligned with images."""
+    objective = open_aligned(Path(options.run))
+    if objective is None:
+        return []
+    samples = labelled.samples("test", objective.encoder.channels)
+    return recalls(objective, samples, options.batch, here.device)
 
 
 def _words_row(by_words: ZeroShotScore | None, verdict: Verdict) -> list[list[str]]:
@@ -178,6 +190,7 @@ def write_results(
     weights: str,
     probed: Probed | None = None,
     by_words: ZeroShotScore | None = None,
+    judged: Sequence[Recall] = (),
 ) -> dict[str, Json]:
     """evaluation.json, with the best features of these weights, and .png; the report, where `out` is a run's folder.
     Returns what was best."""
@@ -201,6 +214,8 @@ def write_results(
     if by_words is not None:
         content["zero_shot"] = by_words.to_json()
         content["sentence"] += " " + by_words.sentence()
+    if judged:
+        content["recall"] = [recall.to_json() for recall in judged]
     write_json(out / RESULT, content)
     draw_verdict(verdict, out / IMAGE)
     if (out / CONFIG).exists():

@@ -1,0 +1,122 @@
+"""Sounds aligned with images from end to end: each finds the other above chance, unless pairs are shuffled; words that
+the encoder of images knows find sounds; label curves of samples of several kinds."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from support.captioned import COLOURS, captioned, coloured
+from support.methods import teacher_file
+from support.sampling import write_samples
+from support.small import SMALL
+from support.tones import RATE, hues_with_tones, tone
+
+import unmask
+from unmask.errors import UserError
+
+TINY = {"model": "vit_tiny_patch16_224(depth=2, embed_dim=48, num_heads=3)", "precision": "32", "device": "cpu"}
+TINY |= {"workers": 0, "warmup": 1, "lr": 2e-3, "matmul": "default"}
+PARTS = "multimodal(rgb=image, sound=audio, size=32, patch=8)"
+TEST = 24  # pairs
+
+
+def trained(folder, shuffled=False):
+    data = hues_with_tones(folder / "pairs", {"train": 64, "test": TEST}, shuffled, missing=16)
+    method = f"align(of={str(teacher_file())!r})"
+    return unmask.pretrain(data, out=folder / "run", method=method, modality=PARTS, steps=60, batch=32, **TINY), data
+
+
+def test_pairs(data, out):
+    """The test split by itself."""
+    for part in ("rgb", "sound"):
+        (out / part).mkdir(parents=True)
+        for path in sorted((data / part / "test").iterdir()):
+            (out / part / path.name).symlink_to(path)
+    return out
+
+
+test_pairs.__test__ = False
+
+
+def recall_at_1(run, pairs, out):
+    found = unmask.search(run.path, pairs, recall=True, out=out, device="cpu")
+    assert [(recall.query, recall.found) for recall in found.recalls] == [("rgb", "sound"), ("sound", "rgb")]
+    assert {recall.count for recall in found.recalls} == {TEST - 2}  # some have no tone
+    written = json.loads((out / "recall.json").read_text())["recall"]
+    assert written[0]["recall"]["1"]["share"] == found.recalls[0].share(1)[0]
+    return [recall.right[1] / recall.count for recall in found.recalls]
+
+
+@pytest.mark.slow
+def test_an_image_finds_its_sound_and_a_sound_its_image(tmp_path):
+    run, data = trained(tmp_path)
+    pairs = test_pairs(data, tmp_path / "test")
+    assert min(recall_at_1(run, pairs, tmp_path / "recall")) > 0.25  # chance is 0.05
+    image, sound = pairs / "rgb" / "005.png", pairs / "sound" / "005.wav"
+    found = unmask.search(run.path, pairs, query=image, top=5, out=tmp_path / "sounds", device="cpu")
+    assert "005.png" in [hit.path for hit in found.hits]
+    assert {hit.same for hit in found.hits} == {""}  # its partner is no copy of it
+    back = unmask.search(run.path, pairs, query=sound, among="rgb", top=5, out=tmp_path / "images", device="cpu")
+    assert "005.png" in [hit.path for hit in back.hits]
+    with pytest.raises(UserError, match=r"--among sond, did you mean 'sound'"):
+        unmask.search(run.path, pairs, query=image, among="sond", out=tmp_path / "no")
+    with pytest.raises(UserError, match="names all parts"):
+        unmask.search(run.path, pairs, query=image, among=["rgb", "sound"], out=tmp_path / "no")
+
+
+@pytest.mark.slow
+def test_nothing_is_found_where_pairs_are_shuffled(tmp_path):
+    run, data = trained(tmp_path, shuffled=True)
+    assert max(recall_at_1(run, test_pairs(data, tmp_path / "test"), tmp_path / "recall")) < 0.25
+
+
+@pytest.mark.slow
+def test_words_that_the_encoder_of_images_knows_find_sounds(tmp_path):
+    photos = captioned(tmp_path / "photos", each=8)
+    quick = {key: value for key, value in SMALL.items() if key != "decoder"} | {"matmul": "default"}
+    method = "siglip(text_width=32, text_depth=1, out=32)"
+    images = unmask.pretrain(photos, out=tmp_path / "images", method=method, steps=60, lr=3e-3, crop=0.9, **quick)
+    for height, colour in enumerate(COLOURS):
+        for number in range(8):
+            chance = np.random.default_rng([height, number])
+            for part in ("rgb", "sound"):
+                (tmp_path / "pairs" / part / colour).mkdir(parents=True, exist_ok=True)
+            coloured(colour, number).save(tmp_path / "pairs" / "rgb" / colour / f"{number}.png")
+            path = tmp_path / "pairs" / "sound" / colour / f"{number}.wav"
+            soundfile.write(path, tone(height / 2, chance), RATE)
+    method = f"align(of={str(images.path)!r})"
+    run = unmask.pretrain(
+        tmp_path / "pairs", out=tmp_path / "run", method=method, modality=PARTS, steps=40, batch=16, **TINY
+    )
+    found = unmask.search(run.path, tmp_path / "pairs", query=["blue"], top=4, out=tmp_path / "found", device="cpu")
+    assert [hit.label for hit in found.hits] == ["blue"] * 4
+    verdict = unmask.evaluate(run.path, on=tmp_path / "pairs", evaluators=("knn",), labels_per_class=1, draws=1)
+    assert verdict.scores
+    content = json.loads((run.path / "evaluation.json").read_text(encoding="utf-8"))
+    assert content["zero_shot"]["accuracy"] > 0.5
+    assert [judged["found"] for judged in content["recall"]] == ["sound", "rgb"]
+
+
+@pytest.mark.slow
+def test_runs_that_were_not_aligned_refuse_the_options_of_those_that_were(pretrained, photos, tmp_path):
+    with pytest.raises(UserError, match="--among is for encoders that were aligned with images"):
+        unmask.search(pretrained.path, photos, query=photos, among="sound", out=tmp_path / "out")
+    with pytest.raises(UserError, match="--recall is for encoders that were aligned with images"):
+        unmask.search(pretrained.path, photos, recall=True, out=tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_label_curves_of_samples_of_several_kinds(tmp_path):
+    data = write_samples(tmp_path / "data", "multimodal", each=8)
+    text = "multimodal(rgb=image, depth=image, sound=audio, size=32, patch=8)"
+    model = "vit_tiny_patch16_224(depth=1, embed_dim=24, num_heads=2)"
+    small = {"decoder": "per_part(dim=16, depth=1, heads=2)", "model": model}
+    run = unmask.pretrain(data, out=tmp_path / "run", modality=text, steps=2, batch=8, **TINY | small)
+    protocols = ["knn", "full"]
+    options = {"labels_per_class": 2, "draws": 2, "jobs": 1, "epochs": 1, "device": "cpu"}
+    curve = unmask.labels(run.path, on=data, protocols=protocols, **options)
+    points = curve.to_json()["points"]
+    assert {point["protocol"] for point in points} == set(protocols)
+    assert all(0 <= point["accuracy"] <= 1 for point in points)
+    assert (run.path / "labels.json").exists()
