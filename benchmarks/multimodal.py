@@ -4,7 +4,8 @@
 
 PHOTOGRAPHS: folders train and val of class folders. The "depth" is the blurred brightness, the pitch of the tone tells
 the class, with some chance; every fifth sample has no tone. It reports the accuracy of frozen features with all parts
-and with some, pretrained and at random; and how well each part is rebuilt from each other alone, on test samples.
+and with some, pretrained and at random; how well each part is rebuilt from each other alone, on test samples; and how
+often one part finds its partner after alignment with an encoder of the photographs (`align`).
 """
 
 import argparse
@@ -92,6 +93,28 @@ def rebuilt(run: unmask.Run, data: Path, most: int) -> dict[str, float]:
     return errors
 
 
+def aligned(data: Path, out: Path, options: argparse.Namespace, seed: int) -> list[dict]:
+    """How often a photograph finds its own depth and tone among those of the test samples, and the other way round: of
+    an encoder that was aligned with one that learnt from the photographs alone."""
+    shared = {"steps": options.steps, "batch": options.batch, "seed": seed, "workers": 0}
+    shared |= {"model": options.model} if options.model else {}
+    patch = options.size // 8
+    teacher = unmask.pretrain(data / "rgb", out=out / "images", image_size=options.size, patch_size=patch, **shared)
+    modality = f"multimodal(rgb=image, depth=image, sound=audio, size={options.size}, patch={patch})"
+    method = f"align(of={str(teacher.path.absolute())!r})"
+    run = unmask.pretrain(data, method=method, modality=modality, out=out / "aligned", **shared)
+    pairs = out / "pairs"
+    for part in PARTS:
+        (pairs / part).mkdir(parents=True, exist_ok=True)
+        for folder in sorted((data / part / "test").iterdir()):
+            if not (pairs / part / folder.name).exists():
+                os.symlink(folder.absolute(), pairs / part / folder.name)
+    found = unmask.search(run.path, pairs, recall=True, out=out / "recall")
+    for recall in found.recalls:
+        print(f"seed {seed}, {recall.sentence()}", flush=True)
+    return [recall.to_json() for recall in found.recalls]
+
+
 def compare(options: argparse.Namespace) -> None:
     data = options.out / "data"
     make(options.photographs, data, options.classes, options.each)
@@ -127,6 +150,7 @@ def compare(options: argparse.Namespace) -> None:
                 shown = ", ".join(f"{labels} labels {value[0]:.1%}" for labels, value in few.items())
                 interval = f"{score.accuracy:.1%} ({score.low:.1%} to {score.high:.1%})"
                 print(f"seed {seed}, {name}, {competitor}: {interval}; {shown}", flush=True)
+        record[f"{seed}, recall"] = aligned(data, out, options, seed)
         errors = rebuilt(run, data, options.most)
         record[f"{seed}, rebuilt"] = errors
         print(
