@@ -74,10 +74,12 @@ def test_pairs_that_are_not_complete_do_not_count_and_are_no_wrong_answers():
     logits = 7.0 * a @ b.T
     ways = [np.log(np.exp(way).sum(axis=1)) - np.diag(way) for way in (logits, logits.T)]
     tensors = [torch.tensor(x, dtype=torch.float32, requires_grad=True) for x in (first, second)]
-    loss = info_nce_of_pairs(*tensors, torch.tensor(7.0), torch.tensor(there))
+    scale = torch.tensor(7.0, requires_grad=True)
+    loss = info_nce_of_pairs(*tensors, scale, torch.tensor(there))
     assert loss.item() == pytest.approx(np.mean(ways), rel=1e-5)
     loss.backward()
     assert all(x.grad[~there].abs().max() == 0 and x.grad.isfinite().all() for x in tensors)
+    assert scale.grad.isfinite()
     none = torch.zeros(6, dtype=torch.bool)
     assert info_nce_of_pairs(*tensors, torch.tensor(7.0), none) == 0
     assert find_partners(tensors[0], tensors[0], torch.tensor(there)) == 1

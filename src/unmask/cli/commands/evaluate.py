@@ -75,7 +75,7 @@ def evaluate(options: Evaluate) -> Verdict:
             probed = _probe(options, encoder, labelled, here)
     doing("drawing the results")
     by_words = _by_words(options, kept["test"], labelled, make_say(console))
-    judged = _across(options, labelled, here)
+    judged = _across(options, labelled, here, make_say(console))
     best = write_results(verdict, out, options, weights_hash(encoder), probed, by_words, judged)
     facts = {"weights": weights_hash(encoder), "on": json.dumps(list(texts(options.on)), ensure_ascii=False)}
     facts |= {"clips": str(clips_of(options, encoder, labelled))}
@@ -107,10 +107,14 @@ def _by_words(
         return None
 
 
-def _across(options: Evaluate, labelled: Labelled, here: Machine) -> list[Recall]:
+def _across(options: Evaluate, labelled: Labelled, here: Machine, say: Callable[[str], object]) -> list[Recall]:
     """How well images of the test split find their other parts, and the other way round; none for a run that was not
     aligned with images."""
-    objective = open_aligned(Path(options.run))
+    try:
+        objective = open_aligned(Path(options.run))
+    except UserError as error:  # the frozen encoder of images is gone, which is no reason to judge nothing
+        say(f"Not judged by pairs: {error}")
+        return []
     if objective is None:
         return []
     samples = labelled.samples("test", objective.encoder.channels)

@@ -70,7 +70,7 @@ def info_nce_of_pairs(
     first, second = normalize(first.float(), dim=1), normalize(second.float(), dim=1)
     own, complete = own_rows(len(first), first.device), gather(there.int()).bool()
     losses = [
-        cross_entropy(_among(query, gather(key), complete) * scale.float(), own, reduction="none")
+        cross_entropy(_complete(cosines(query, gather(key)) * scale.float(), complete), own, reduction="none")
         for query, key in ((first, second), (second, first))
     ]
     pairs = complete.sum().clamp(min=1) / processes()
@@ -88,13 +88,13 @@ def find_partners(
     """Share of the samples in `first` whose nearest of all in `second` is their own, for the log."""
     with torch.no_grad():
         first, keys = normalize(first.float(), dim=1), gather(normalize(second.float(), dim=1))
-        nearest = _among(first, keys, gather(there.int()).bool()).argmax(dim=1)
+        nearest = _complete(cosines(first, keys), gather(there.int()).bool()).argmax(dim=1)
         right = (nearest == own_rows(len(first), first.device)) & there
         return right.sum() / there.sum().clamp(min=1)
 
 
-def _among(query: Float[Tensor, "b d"], keys: Float[Tensor, "m d"], complete: Bool[Tensor, "m"]) -> Tensor:
-    """Cosines of vectors of unit length, b m, without the keys that are missing; a query's own stays, so that a row
-    which does not count is finite."""
-    itself = own_rows(len(query), query.device)[:, None] == torch.arange(len(keys), device=query.device)
-    return cosines(query, keys).masked_fill(~complete & ~itself, -math.inf)
+def _complete(logits: Float[Tensor, "b m"], complete: Bool[Tensor, "m"]) -> Float[Tensor, "b m"]:
+    """Logits of this process's rows without the keys that are missing; a row's own stays, so that one which does not
+    count is finite."""
+    itself = own_rows(len(logits), logits.device)[:, None] == torch.arange(logits.shape[1], device=logits.device)
+    return logits.masked_fill(~complete & ~itself, -math.inf)
