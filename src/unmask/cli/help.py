@@ -48,7 +48,7 @@ GROUPS = {  # every option of every command by subject, in the order in which th
         "action", "ratio", "progress", "sets",
         "normalize_errors", "false_alarms", "memory", "tiles", "blur",
         "loss", "features", "maps", "strides",
-        "by", "standardize", "duplicates", "threshold", "top", "compare", "background",
+        "by", "standardize", "duplicates", "threshold", "top", "compare", "among", "recall", "background",
         "true_statistics", "normalize", "precision_of_export", "quantize",
     ),
     "length": ("minutes", "flops", "steps", "patience", "draws", "seeds", "points", "finetune_epochs"),
