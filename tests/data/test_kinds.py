@@ -3,8 +3,9 @@
 import shutil
 
 import pytest
-from support.sampling import write_clip, write_image, write_recording, write_volume
+from support.sampling import write_clip, write_image, write_recording, write_scene, write_volume
 
+from unmask.data.sheet import inspect
 from unmask.data.source import open_source
 from unmask.errors import DataError, UserError
 
@@ -79,3 +80,44 @@ def test_places_with_different_kinds_are_refused(mixed, tmp_path):
     write_recording(tmp_path / "sounds" / "a", 0, 0)
     with pytest.raises(UserError, match="different kinds of data"):
         open_source([mixed, tmp_path / "sounds"], None)
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "word"),
+    [
+        (write_clip, "broken.mp4", "clip"),
+        (write_recording, "broken.wav", "recording"),
+        (write_volume, "b.nii", "volume"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"hello " * 100])
+def test_files_that_only_their_names_know_are_bad_ones(tmp_path, write, name, word, content):
+    """Not files of no kind, which nobody would miss."""
+    for number in range(2):
+        write(tmp_path / f"good{number}", 0, number)
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "notes.txt").write_text("nothing")
+    source = open_source(tmp_path, None)
+    assert (source.modality.word, len(source.items), source.ignored) == (word, 3, 1)
+    assert not source.other_kinds
+    sheet, _ = inspect(source, max_side=64)
+    assert [bad for _, bad, _ in sheet.bad] == [name]
+
+
+def test_an_unknown_tiff_is_an_image_beside_images_and_a_scene_beside_scenes(tmp_path):
+    for number in range(2):
+        write_image(tmp_path / f"photo{number}", 0, number)
+    (tmp_path / "empty.tif").touch()
+    assert len(open_source(tmp_path, None).items) == 3
+    for number in range(4):
+        write_scene(tmp_path / f"scene{number}", 0, number)
+    source = open_source(tmp_path, None)
+    assert (source.modality.word, len(source.items), source.ignored) == ("scene", 5, 2)
+    assert any("left out: 2 images" in remark for remark in source.remarks)
+
+
+def test_a_clip_that_is_called_an_image_is_taken_beside_other_clips(mixed):
+    shutil.move(mixed / "clip0.mp4", mixed / "clip0.jpg")
+    names = ["clip0.jpg", "clip1.mp4", "clip2.mp4"]
+    assert [item.name for item in open_source(mixed, None).items] == names
+    assert [item.name for item in open_source(mixed, "video").items] == names

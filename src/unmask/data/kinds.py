@@ -31,6 +31,8 @@ class Sorting:
             self.parts[self.name] = type(make_modality(wanted or ""))  # from outside; raises if nobody knows it
         self.files: dict[str, list[str]] = {}  # by the name of their kind
         self.others: Counter[str] = Counter()  # what else lies there, as `signature` calls it
+        self.unclear: defaultdict[str, list[tuple[str, str | None]]] = defaultdict(list)  # by the kind that their
+        # endings promise, where their content is of none; and what they are counted as in `others`
         self.ignored, self.opened = 0, 0
         self.endings: defaultdict[str, Counter[str]] = defaultdict(Counter)  # what the opened files of each are
 
@@ -56,22 +58,42 @@ class Sorting:
         plain = by_name and sniff(start[:32]) is not None and not start.scene
         claimed = next((name for name, part in self.images_last.items() if part.claims(path, start)), None)
         claimed = IMAGE if plain else claimed
+        unread = other_kind(path, start)
+        if claimed is None or (claimed == IMAGE and sniff(start[:32]) is None):
+            for name, part in self.parts.items():
+                if self.name in (None, name) and path.lower().endswith(part.endings):
+                    self.unclear[name].append((path, None if claimed else unread))
         if claimed is not None and self.name in (None, claimed):
             self.endings[ending][claimed] += 1
             return claimed
         self.ignored += 1
-        self.others.update(filter(None, [other_kind(path, start)]))
+        self.others.update(filter(None, [unread]))
         return None
+
+    def _take_unclear(self, name: str) -> None:
+        """Counts files that are called as this kind's are, and cannot be recognised, among its own: bad ones."""
+        images = set(self.files.get(IMAGE, ()))
+        taken = self.unclear.pop(name, [])
+        moved = images.intersection(path for path, _ in taken)
+        if moved:  # called as images are, too
+            self.files[IMAGE] = [path for path in self.files[IMAGE] if path not in moved]
+        self.ignored -= len(taken) - len(moved)
+        self.others = self.others - Counter(unread for _, unread in taken if unread)
+        self.files.setdefault(name, []).extend(path for path, _ in taken)
 
     def choose(self, where: str, root: str | None = None) -> tuple[Modality, list[str]]:
         """The kind of data, and its files. root: the folder that they lie in, None elsewhere. Raises UserError where
         two kinds have equally many."""
+        named = {kind: [path for path, _ in unclear] for kind, unclear in self.unclear.items()}
         for name, part in self.parts.items():
-            text = part.together(self.files, root, self.wanted) if root and self.name in (None, name) else None
+            files = {kind: [*self.files.get(kind, ()), *named.get(kind, ())] for kind in {**self.files, **named}}
+            text = part.together(files, root, self.wanted) if root and self.name in (None, name) else None
             if text is not None:
+                for kind in named:
+                    self._take_unclear(kind)
                 self.files = {name: [path for paths in self.files.values() for path in paths]}
                 return make_modality(text), self.files[name]
-        counts = Counter({name: len(paths) for name, paths in self.files.items()})
+        counts = Counter({name: len(paths) for name, paths in (self.files or named).items()})
         strong = Counter({name: 2 * count - self.parts[name].weak for name, count in counts.items()})
         first, *rest = strong.most_common() or [(self.name or IMAGE, 0)]
         if rest and rest[0][1] == first[1]:
@@ -81,7 +103,8 @@ class Sorting:
             raise UserError(
                 f"{where} holds as many {listed}, {counts[first[0]]:,} each: say which are meant with {flags}"
             )
-        self.ignored += sum(counts[name] for name, _ in rest)
+        self._take_unclear(first[0])
+        self.ignored += sum(len(self.files.get(name, ())) for name, _ in rest)
         modality = make_modality(self.wanted or first[0])
         return modality, self.files.get(first[0], [])
 

@@ -111,7 +111,7 @@ def arrange(paths: Sequence[str], tables: Sequence[tuple[str, bytes]] = ()) -> L
     layout = Layout([], _taken_for_classes(folders, split_folders))
     splits = [SPLITS.get(parts[0].lower()) if has_splits and parts else None for parts in folders]
     if has_splits and None in splits:
-        layout.remarks.append(f"{splits.count(None):,} images lie outside the train, val and test folders")
+        layout.remarks.append(f"{splits.count(None):,} files lie outside the train, val and test folders")
     labels = _class_folders(folders, splits, has_splits)
     layout.items = [Item(printable(p), label, split) for p, label, split in zip(paths, labels, splits)]
     _apply_tables(layout, paths, tables)

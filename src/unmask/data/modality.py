@@ -89,6 +89,7 @@ class Modality(ABC):
     placed: bool = False  # its units have places of their own, which differ from sample to sample: see Grid.places
     lines: ClassVar[bool] = False  # drawn as a curve for each channel over its one axis
     pictured: ClassVar[bool] = False  # drawn as a picture of its own (`drawn`), not as values laid out (`flat`)
+    endings: ClassVar[tuple[str, ...]] = ()  # a file called so whose content no kind knows is a bad one of this kind
     keys: ClassVar[tuple[str, ...]] = ()  # names of arrays of samples in one .npz file
     array_axes: ClassVar[tuple[int, ...]] = ()  # that such an array may have, the first of which is the sample
     written: ClassVar[str] = ""  # what `write` makes of a sample, for people

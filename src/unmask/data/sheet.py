@@ -128,7 +128,7 @@ class Sheet:
             lines.append(f"captions  {captions_in_words(self.captions, self.checked, self.word)}")
         lines += [f"notes     {_listed(self.notes)}"] if self.notes else []
         if self.num_duplicates or self.test_in_train:
-            leak = f"; {self.test_in_train:,} val or test images are also in train" if self.test_in_train else ""
+            leak = f"; {self.test_in_train:,} val or test {self.word}s are also in train" if self.test_in_train else ""
             lines.append(f"copies    {self.num_duplicates:,} exact{leak}")
         if self.bad:
             lines.append(f"bad       {_listed(_most_first(Counter(reason for _, _, reason in self.bad)))}")

@@ -272,10 +272,10 @@ def _divided(source: Source) -> Source:
     divisions = [source.modality.pieces(source.raw(i)) for i in range(len(source.items))]
     if not any(division.cuts for division in divisions):
         return source
-    pieces = sum(len(division.cuts) for division in divisions)
-    if any(len(division.cuts) > 1 for division in divisions):
-        told = f"{many(pieces, source.modality.piece)} of {many(len(divisions), 'file')}"
-        source.remarks.append(f"read by {told}")
+    divided = [len(division.cuts) for division in divisions if division.cuts]
+    if max(divided) > 1:
+        many_pieces = f"{source.modality.piece}s, {sum(divided):,} in all"
+        source.remarks.append(f"{many(len(divided), 'file')} of {len(divisions):,} read by {many_pieces}")
     source.remarks += dict.fromkeys(remark for division in divisions for remark in division.remarks)
     return Divided(source, divisions)
 

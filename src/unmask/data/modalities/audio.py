@@ -75,6 +75,7 @@ class SoundWindow:
 class Audio(Modality):
     cheaper = "recordings resampled to this rate beforehand, as WAV, in files of some minutes at most"
     word, axes, sizes = "recording", ("bands", "columns"), ("samples",)
+    endings = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff")
     gaps, by_path, mirrored = True, True, False
     written = "as sound made from the spectrogram by Griffin and Lim's algorithm, which makes up its phases"
 

@@ -44,6 +44,7 @@ PLANES = ("metres", "year", "month", "hour")
 class Bands(Modality):
     cheaper = "scenes in tiles (gdal_translate -co TILED=YES), with little compression"
     word, axes, sizes = "scene", ("height", "width"), ("height", "width")
+    endings = (".tif", ".tiff")
     gaps, by_path, divides, labelled, piece = True, True, True, "pixel", "window"
 
     def __init__(

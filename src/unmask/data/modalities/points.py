@@ -43,6 +43,7 @@ FAR = 0.5  # of an occupied voxel's probability, from which it is drawn
 class Points(Modality):
     cheaper = "clouds thinned beforehand to the points that are drawn; points in place of meshes"
     word, axes, sizes = "cloud", ("points",), ("points",)
+    endings = (".ply", ".las", ".laz", ".off", ".obj", ".xyz", ".xyzn", ".xyzrgb", ".pts")
     by_path, mirrored, weak, pictured, labelled = True, False, True, True, "point"
     keys, array_axes = ("points", "clouds", "xyz", "pos", "positions", "coords"), (3,)
 

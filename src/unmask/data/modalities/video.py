@@ -20,6 +20,7 @@ from unmask.data.codecs.signature import sniff, video_format
 from unmask.data.codecs.video import Clip, open_clip
 from unmask.data.labels import is_image_name
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window
+from unmask.data.regular_files import head_of
 from unmask.data.transforms.kernels.crop import RandomCrop, WholeImage, resized
 from unmask.errors import many
 from unmask.plain import PositiveInt
@@ -121,6 +122,7 @@ class Video(Modality):
     word, axes, sizes = "clip", ("frames", "height", "width"), ("frames", "height", "width")
     colour, by_path = True, True
     written = "as an animation of the frames that the model sees"
+    endings = tuple(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ogv .3gp .mts .m2ts".split())
 
     def __init__(
         self, frames: PositiveInt = 16, step: PositiveInt = 2, tubelet: PositiveInt = 2, inflate: str = "average"
@@ -139,8 +141,9 @@ class Video(Modality):
     def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
         frames: dict[str, list[str]] = defaultdict(list)
         files = []
+        clips = any(not is_image_name(path) for path in paths)  # beside which a clip may be called as images are
         for path in paths:
-            if is_image_name(path) and not path.lower().endswith(".gif"):
+            if is_image_name(path) and not path.lower().endswith(".gif") and not (clips and _is_clip(path, root)):
                 frames[os.path.dirname(path)].append(path)
             else:
                 files.append((path,))
@@ -241,3 +244,8 @@ class Video(Modality):
         across = (count + 1) // 2
         shown += [torch.zeros_like(shown[0])] * (2 * across - count)
         return torch.cat([torch.cat(shown[:across], dim=2), torch.cat(shown[across:], dim=2)], dim=1)
+
+
+def _is_clip(path: str, root: str | None) -> bool:
+    """By its content, whatever its name; in an archive it is taken to be what its name says."""
+    return root is not None and video_format(head_of(os.path.join(root, path))) not in (None, "gif")

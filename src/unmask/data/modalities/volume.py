@@ -90,6 +90,7 @@ class Located:
 class Volume(Modality):
     cheaper = "volumes resampled and cut to what matters beforehand, as .nii in place of .nii.gz"
     word, axes, sizes = "volume", ("depth", "height", "width"), ("depth", "height", "width")
+    endings = (".nii", ".nii.gz", ".dcm", ".dicom", ".ima")
     by_path, labelled = True, "voxel"
 
     def __init__(
