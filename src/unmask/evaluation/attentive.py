@@ -171,11 +171,11 @@ def _tokens(
 ) -> Iterator[Float[Tensor, "b u d"]]:
     """Unit tokens of a split's images, or of some, each seen whole, in order, in half precision."""
     view, kind = labelled.source.modality.whole(encoder.grid.size), torch.device(device).type
-    with judged(encoder):
-        for batch in labelled.loader(split, encoder.channels, view, rows=rows):
-            with torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
-                tokens = encoder(batch["views"][0].to(device)).units
-            yield tokens.float().clamp(-6e4, 6e4).half().cpu()  # outside of autocast, whose reach is the reader's too
+    for batch in labelled.loader(split, encoder.channels, view, rows=rows):
+        # left again before each yield: until then a generator's contexts would also hold where its tokens are used
+        with judged(encoder), torch.autocast(kind, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
+            tokens = encoder(batch["views"][0].to(device)).units.float()
+        yield tokens.clamp(-6e4, 6e4).half().cpu()
 
 
 def _token_bytes(encoder: Encoder) -> int:
