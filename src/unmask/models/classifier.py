@@ -64,9 +64,9 @@ class Classifier(nn.Module):
         return logits, logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
 
     @property
-    def input_size(self) -> tuple[int, int]:
-        """Height and width of its input in pixels."""
-        return _pair(self.encoder.input_size)
+    def input_size(self) -> tuple[int, ...]:
+        """The sides of its input along the encoder's axes, of images height and width."""
+        return self.encoder.input_size
 
     def judge(self, tokens: Tokens) -> Float[Tensor, "b k"]:
         """Logits of the encoder's tokens."""
@@ -110,7 +110,3 @@ class AttentivePool(nn.Module):
         gathered = shares.transpose(1, 2) @ tokens  # b h d
         values = torch.einsum("bhd,hcd->bhc", gathered, to_value.view(heads, dim // heads, dim).to(tokens.dtype))
         return self.attend.out_proj(values.flatten(1) + value_bias.to(tokens.dtype))
-
-
-def _pair(size: tuple[int, ...]) -> tuple[int, int]:
-    return size[0], size[1]
