@@ -52,6 +52,7 @@ def judge(
     draws: int = 5,  # of each number of labels
     seed: int = 0,  # of the draws
     progress: Callable[[str], Any] | None = None,  # called with what is being done
+    word: str = "image",  # what a sample is called
 ) -> Verdict:
     """Compares features of the same labelled images; the first competitor is the one judged.
 
@@ -91,6 +92,7 @@ def judge(
         differences=[
             Difference(text, other, *paired_difference(mine, theirs)) for text, other, mine, theirs in compared
         ],
+        word=word,
     )
 
 

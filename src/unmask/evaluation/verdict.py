@@ -68,10 +68,11 @@ class Verdict:
     seed: int
     scores: list[Score]
     differences: list[Difference]
+    word: str = "image"  # what a sample is called
 
     def to_json(self) -> Json:
         """Plain lists, dicts, numbers and text, the sentence included."""
-        intervals = "95 %: Wilson over test images; Student's t over draws; Newcombe's paired one of differences"
+        intervals = f"95 %: Wilson over test {self.word}s; Student's t over draws; Newcombe's paired one of differences"
         return asdict(self) | {"sentence": self.sentence(), "intervals": intervals}
 
     @property
@@ -114,7 +115,7 @@ class Verdict:
         against = " against " + " and ".join(parts) if parts else ""
         text = (
             f"{self.outcome(self.headline)}: {label(self.headline)} accuracy of {subject} {_range(best)}{against};"
-            f" {self.counts['test']:,} test images, {best.pooling} pooling, chosen on the validation split."
+            f" {self.counts['test']:,} test {self.word}s, {best.pooling} pooling, chosen on the validation split."
         )
         if best.low <= self.majority:
             text += f" Always answering the commonest class would give {percent(self.majority)}."
@@ -176,7 +177,9 @@ def table(verdict: Verdict, more: Sequence[Sequence[str]] = ()) -> "Table":
     from rich.table import Table
 
     heads, body = rows(verdict)
-    result = Table(title=f"Accuracy on {verdict.counts['test']:,} test images, 95 % intervals", title_justify="left")
+    result = Table(
+        title=f"Accuracy on {verdict.counts['test']:,} test {verdict.word}s, 95 % intervals", title_justify="left"
+    )
     for column, head in enumerate(heads):
         result.add_column(head, justify="right" if 2 <= column < len(heads) - 1 else "left")
     for cells in (*body, *more):

@@ -68,6 +68,7 @@ def evaluate(options: Evaluate) -> Verdict:
             draws=options.draws,
             seed=options.seed,
             progress=say_stage,
+            word=labelled.source.modality.word,
         )
         probed = None
         if ATTENTIVE in options.evaluators:
@@ -135,7 +136,7 @@ def _probe(options: Evaluate, encoder: Encoder, labelled: Labelled, here: Machin
 
 def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labelled:
     """The labelled data with one label per image; UserError for several labels."""
-    with progress(console, "looking at the labelled images") as update:
+    with progress(console, "looking at the labelled data") as update:
         labelled = Labelled(
             texts(options.on),
             max_side=decode_side(encoder.grid.size),
@@ -153,7 +154,7 @@ def read_labelled(options: Evaluate, encoder: Encoder, console: Console) -> Labe
         )
     for line in labelled.sheet.unlike(*encoder.statistics):
         console.print(line, soft_wrap=True, markup=False)
-    console.print(f"{len(labelled.classes)} classes; {labelled.said} images")
+    console.print(f"{len(labelled.classes)} classes; {labelled.said} {labelled.source.modality.word}s")
     return labelled
 
 

@@ -42,7 +42,7 @@ def labels(options: Labels) -> Curve:
     say: Callable[[str], None] = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
     say_replaced([out / RESULT, out / IMAGE], console)
     study = _segmentation(options, console) if options.to == "segment" else _classification(options, say)
-    say(f"{len(study.classes)} classes; {study.said} images")
+    say(f"{len(study.classes)} classes; {study.said}")
     against = texts(options.against)
     sizes = options.labels_per_class
     sizes = (sizes,) if isinstance(sizes, int | str) else sizes

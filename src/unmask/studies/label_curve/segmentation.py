@@ -62,7 +62,8 @@ class SegmentationStudy(Study):
         self.hardware = machine(setting.device, setting.precision)
         tune(self.hardware.device)
         self.read(setting, console)
-        self.classes, self.said = self.data.classes, self.data.said
+        self.classes, word = self.data.classes, self.encoder.modality.word
+        self.said = f"{self.data.said} {word}s"
         self.counts = {split: len(self.data.splits[split]) for split in ("train", "test")}
 
     def read(self, setting: SegmentSetting, console: Console) -> None:

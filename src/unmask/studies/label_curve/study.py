@@ -42,7 +42,7 @@ class Study(ABC):
     seed: int
     classes: list[str]
     counts: dict[str, int]  # train and test -> images
-    said: str  # the same of all splits, in words
+    said: str  # how many samples each split has, in words
     skipped: Sequence[str] = ()  # sizes that the data does not have
     num_test: int | None  # test images behind each score; None where a score is no share of images
     majority: float | None = None  # as of a `Curve`, as are the next

@@ -44,7 +44,7 @@ class ClassifyTask(TransferTask[ClassifyOptions, ClassifySettings, ImageClassifi
             )
         for line in [*self.data.sheet.unlike(*encoder.statistics), *self.data.check()]:
             say(line)
-        say(f"{len(self.data.classes)} classes; {self.data.said} images")
+        say(f"{len(self.data.classes)} classes; {self.data.said} {self.data.source.modality.word}s")
 
     def plan(self, plan: Plan, scratch: bool, machine: Machine) -> ClassifySettings:
         return plan_transfer(plan, self.count, self.encoder, scratch, self.data.sheet, machine)

@@ -127,7 +127,7 @@ def write_copies(copies: Copies, index: Index, source: Source, out: Path) -> lis
             [number, m.path, m.kind, m.nearest, f"{m.similarity:.4f}", m.split, m.label, *flags] for m in group.members
         ]
     write_table(out / TABLE, heading, rows)
-    said = _sentences(copies, any(item.split for item in source.items))
+    said = _sentences(copies, source.modality.word, any(item.split for item in source.items))
     for name in (PNG, PAGE):
         (out / name).unlink(missing_ok=True)
     if not copies.groups:
@@ -142,7 +142,7 @@ def write_copies(copies: Copies, index: Index, source: Source, out: Path) -> lis
 def _line(number: int, group: Group, index: Index) -> Line:
     flags = [word for word, flag in (("train and test share it", group.leak), ("labels differ", group.mixed)) if flag]
     beyond = len(group.members) - MEMBERS
-    title = f"Group {number}: {len(group.members)} images" + "".join(f" · {flag}" for flag in flags)
+    title = f"Group {number}: {len(group.members)} files" + "".join(f" · {flag}" for flag in flags)
     title += f" · {beyond} not shown" if beyond > 0 else ""
     cells = []
     for m in group.members[:MEMBERS]:
@@ -151,22 +151,22 @@ def _line(number: int, group: Group, index: Index) -> Line:
     return Line(title, cells)
 
 
-def _sentences(copies: Copies, splits: bool) -> list[str]:
+def _sentences(copies: Copies, word: str, splits: bool) -> list[str]:
     def number(kinds: Sequence[str]) -> int:
         return sum(m.kind in kinds for group in copies.groups for m in group.members)
 
     total = sum(len(group.members) for group in copies.groups)
     said = [
-        f"{many(copies.count, 'image')}: {many(len(copies.groups), 'group')} of copies with {total:,} images; besides"
+        f"{many(copies.count, word)}: {many(len(copies.groups), 'group')} of copies with {total:,} {word}s; besides"
         f" the first of each group {number(['same file']):,} are the same file, {number(['same pixels']):,} have the"
         f" same pixels, {number(['near']):,} are near copies"
         if copies.groups
-        else f"{many(copies.count, 'image')}: no copies and no near copies"
+        else f"{many(copies.count, word)}: no copies and no near copies"
     ]
     if splits:
         leaked = copies.leaked
         example = f", e.g. {leaked[0]}" if leaked else ""
-        said.append(f"{len(leaked):,} val or test images have a copy or near copy in train{example}")
+        said.append(f"{len(leaked):,} val or test {word}s have a copy or near copy in train{example}")
     mixed = sum(group.mixed for group in copies.groups)
     if mixed:
         said.append(f"{mixed:,} groups have members with different labels")
