@@ -111,8 +111,8 @@ def refuse_other_data(config: Config, sheet: Sheet, out: Path) -> None:
     """Raises UserError if the data of a resumed run has changed."""
     if config.data.fingerprint != sheet.fingerprint:
         raise UserError(
-            f"the data changed since {out} was begun ({config.data.count} {sheet.word}s then, {sheet.count} now, or other"
-            " content), so it cannot be continued exactly. Start in a new folder with --out"
+            f"the data changed since {out} was begun ({config.data.count} {sheet.word}s then, {sheet.count} now, or"
+            " other content), so it cannot be continued exactly. Start in a new folder with --out"
             f" (and --init {out} to go on from its weights)"
         )
 

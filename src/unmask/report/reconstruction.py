@@ -234,4 +234,6 @@ def value_range(x: Shaped[Tensor, "c *size"]) -> tuple[float, float]:
     if float(values.min()) >= 0 and 8 < float(values.max()) <= 255:
         return 0.0, 255.0
     values = values[:: max(1, len(values) // 100_000)]  # torch.quantile takes no more than 16 million
-    return float(values.quantile(0.01)), float(values.quantile(0.99))
+    low, high = float(values.quantile(0.01)), float(values.quantile(0.99))
+    room = max(1.0, abs(low) / 10) if low == high else 0.0  # silence: or the least error would be black and white
+    return low - room, high + room

@@ -137,6 +137,16 @@ def test_text_is_left_out_and_what_stands_before_the_table_passed_over():
         assert "text left out: 'label'" in series.notes
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_separators_and_quotes_within_quotes_belong_to_the_text(separator):
+    note = f'"she said ""on{separator} off"""'
+    lines = [separator.join(["time", "x", "y", "note"])]
+    lines += [separator.join([f"{number / 50}", f"{number % 7}.5", "2", note]) for number in range(40)]
+    series = read_series("\n".join(lines).encode())
+    assert (series.channels, series.size) == (2, (40,))
+    assert "text left out: 'note'" in series.notes
+
+
 def test_lines_that_end_in_a_separator_have_no_further_channel():
     for head in ("", "a,b,"):
         data = table(head=head).replace(b"\n", b",\n").replace(b",,", b",")

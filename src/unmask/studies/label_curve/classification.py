@@ -67,7 +67,6 @@ class ClassificationStudy(Study):
             most_test=setting.most_test,
             seed=setting.seed,
             hold_out_val=False,
-            max_bad=0.05,
             say=say,
         )
         for line in self.data.sheet.unlike(*self.pretrained.statistics):

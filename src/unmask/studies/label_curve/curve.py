@@ -247,7 +247,7 @@ def _undecided(worth: Worth, unit: str) -> str:
     """What an interval that holds 1, no effect, leaves open."""
     what = unit.split(" per ")[0]
     if worth.low < LEAST and worth.high == math.inf:
-        return f"whether pretraining saves {what} or costs {what} does not show here; more draws or a larger test split would help"
+        return f"whether pretraining saves {what} or costs {what} does not show here; more draws or tests would help"
     least = f"{worth.low:.1f}" if worth.low >= LEAST else f"less than {LEAST:g}"
     bounds = f"{least} times the {what} or more"
     if worth.high < math.inf:

@@ -102,7 +102,7 @@ def draw_classes(per_class: list[Json], path: Path) -> None:
 
 def headline(result: Json, classes: list[str]) -> str:
     """The result in one line."""
-    count = f"{result['count']:,} test images, {len(classes)} classes"
+    count = f"{result['count']:,} tested, {len(classes)} classes"
     if result["main"] == "auroc":
         area = "unknown" if result["auroc"] is None else f"{result['auroc']:.3f}"
         return f"AUROC {area} (mean over classes), exact match {_percent(result, 'exact_match')}; {count}."

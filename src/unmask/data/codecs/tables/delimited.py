@@ -5,6 +5,7 @@ a comma as separator, the decimal mark is a point; otherwise it is a comma where
 with a point. Lines before the header (the name of a device, comments) are passed over, as are empty ones.
 """
 
+import csv
 import io
 import re
 from dataclasses import dataclass, field
@@ -123,7 +124,13 @@ def _text(data: bytes) -> str:
 
 def split_row(line: str, separator: str) -> list[str]:
     """The fields of a line, without quotes."""
-    return [cell.strip().strip('"') for cell in (line.split() if separator == " " else line.split(separator))]
+    if separator == " ":
+        cells = line.split()
+    elif '"' in line:  # what is quoted may hold separators
+        cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+    else:
+        cells = line.split(separator)
+    return [cell.strip().strip('"') for cell in cells]
 
 
 def _told(row: list[str]) -> int:
