@@ -109,7 +109,7 @@ def test_every_modality_serves_every_command(kind, samples, tmp_path):
     query = next(path for path in sorted(folder.rglob("*")) if path.is_file())
     assert unmask.show(run.path, query, out=tmp_path / "panel.png").exists()
     assert unmask.show(run.path, query, what="masks", out=tmp_path / "masks.png").exists()
-    verdict = unmask.evaluate(run.path, on=folder, evaluators=("knn", "attentive"), precision="bf16")
+    verdict = unmask.evaluate(run.path, on=folder, evaluators=("knn", "attentive"))
     assert len(verdict.scores) > 2
     assert unmask.embed(run.path, folder, out=tmp_path / "features.npz").exists()
     found = unmask.search(run.path, folder, query=query, out=tmp_path / "search")

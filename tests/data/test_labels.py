@@ -60,7 +60,7 @@ def test_a_train_folder_beside_masks_or_loose_images_stays_a_split(other):
 def test_images_outside_the_splits_are_told():
     found, remarks = arranged("train/cat/1.png", "train/dog/1.png", "preview.png")
     assert found == [("cat", "train"), ("dog", "train"), (None, None)]
-    assert remarks == ["1 files lie outside the train, val and test folders"]
+    assert remarks == ["outside of the train, val and test folders: 1 file"]
 
 
 def test_labels_csv_wins_over_folders_and_what_does_not_match_is_told():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from unmask.data.names import SPLITS, key_of, match_names, split_of
 from unmask.data.source import SEPARATOR, Item, has_several
+from unmask.errors import many
 
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga"
@@ -111,7 +112,7 @@ def arrange(paths: Sequence[str], tables: Sequence[tuple[str, bytes]] = ()) -> L
     layout = Layout([], _taken_for_classes(folders, split_folders))
     splits = [SPLITS.get(parts[0].lower()) if has_splits and parts else None for parts in folders]
     if has_splits and None in splits:
-        layout.remarks.append(f"{splits.count(None):,} files lie outside the train, val and test folders")
+        layout.remarks.append(f"outside of the train, val and test folders: {many(splits.count(None), 'file')}")
     labels = _class_folders(folders, splits, has_splits)
     layout.items = [Item(printable(p), label, split) for p, label, split in zip(paths, labels, splits)]
     _apply_tables(layout, paths, tables)
