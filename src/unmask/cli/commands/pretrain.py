@@ -203,8 +203,7 @@ def inspect_options(options: Pretrain, saved: Config | None, console: Console) -
         channels=options.channels or (saved.data.channels if saved else None),
         shuffle_buffer=options.shuffle_buffer,
         max_bad=options.max_bad,
-        # as it was asked for, not as it was found: a kind that is asked for takes files that are usually of another one
-        modality=saved.record.asked.get("modality") if saved else options.modality,
+        modality=saved.record.asked.get("modality") if saved else options.modality,  # found, it would take more files
     )
 
 
