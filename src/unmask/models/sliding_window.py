@@ -197,7 +197,8 @@ def slide_strips(
     of each, and its map. Held at a time are the rows and logits of one row of windows. Windows without any value (NaN)
     are not run, and class 0 where there is no other. The result does not depend on `batch`, up to rounding."""
     reach = tuple(min(length, max(1, round(side / share))) for length, side in zip(size, window))  # pixels of a window
-    seen = tuple(min(side, max(1, round(length * share))) for length, side in zip(reach, window))  # of it, resized
+    height, width = (min(side, max(1, round(length * share))) for length, side in zip(reach, window))
+    seen = (height, width)  # of it, resized
     tops, lefts = (starts(length, side) for length, side in zip(size, reach))
     weights, sums = gaussian(reach), torch.zeros(classes, reach[0], size[1])
     for top, next_top in zip(tops, [*tops[1:], size[0]]):

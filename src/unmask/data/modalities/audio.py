@@ -93,7 +93,8 @@ class Audio(Modality):
         self.seconds = seconds
         self.given = (rate, seconds, bands, level)
         self.rate, self.open = rate or RATE, None in self.given
-        self.bands, self.level = bands or BANDS[self.rate <= LOW_RATE], level or "stored"
+        self.bands = bands or BANDS[self.rate <= LOW_RATE]
+        self.level: Level = level or "stored"
         self.mel = Mel(rate=self.rate, bands=self.bands)
 
     @classmethod

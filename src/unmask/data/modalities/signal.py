@@ -83,8 +83,10 @@ class Signal(Modality):
         for raw in raws:
             with suppress(BadImage, OSError):
                 whole = raw()
-                cuts = self.pieces(whole).cuts[:LOOKED] if isinstance(whole, str | bytes | np.ndarray) else ()
-                series = [self._read(Piece(whole, cut.place)) for cut in cuts] or [self._read(whole)]
+                if isinstance(whole, str | bytes | np.ndarray) and (cuts := self.pieces(whole).cuts[:LOOKED]):
+                    series = [self._read(Piece(whole, cut.place)) for cut in cuts]
+                else:
+                    series = [self._read(whole)]
                 rates.update(one.rate for one in series if one.rate)
         if not rates:
             return self

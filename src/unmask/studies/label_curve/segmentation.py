@@ -15,6 +15,7 @@ from jaxtyping import Int
 from rich.console import Console
 
 from unmask.data.datasets.segmentation import Segmented
+from unmask.data.modality import make_modality
 from unmask.models.encoder import Encoder
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
@@ -62,7 +63,7 @@ class SegmentationStudy(Study):
         self.hardware = machine(setting.device, setting.precision)
         tune(self.hardware.device)
         self.read(setting, console)
-        self.classes, word = self.data.classes, self.encoder.modality.word
+        self.classes, word = self.data.classes, make_modality(self.encoder.modality).word
         self.said = f"{self.data.said} {word}s"
         self.counts = {split: len(self.data.splits[split]) for split in ("train", "test")}
 

@@ -50,14 +50,14 @@ def read_queries(
     """Reads the queries; bad images are named and left out. modality: what they are read as, if not as the encoder's
     own. Raises DataError if none is good."""
     source = open_source(places, modality or encoder.modality)
-    size, modality = encoder.grid.size, source.modality
+    size, kind = encoder.grid.size, source.modality
     queries, bad = [], []
     for number, item in enumerate(source.items):
         try:
             data = source.raw(number)
-            sample = modality.decode(data, 4 * max(size)).content
-            view = modality.whole(size)(modality.fitted(sample, encoder.channels))
-            pixels = modality.shown(sample, view)
+            sample = kind.decode(data, 4 * max(size)).content
+            view = kind.whole(size)(kind.fitted(sample, encoder.channels))
+            pixels = kind.shown(sample, view)
         except (BadImage, OSError) as error:
             bad.append((item.name, why(error)))
             continue

@@ -53,6 +53,7 @@ def predict_scenes(
         for name, windows in scenes.items():
             raw = source.raw(windows[0])
             whole = raw.of if isinstance(raw, Piece) else raw
+            assert not isinstance(whole, tuple)  # samples of several files are none of this kind
             try:
                 share = partial(_part_done, update, done, len(windows))
                 map_, valid, place = _map_of(model, modality, whole, options.batch, share)
