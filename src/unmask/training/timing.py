@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from unmask.data.loaders.on_device import SMALL
+from unmask.data.modality import IMAGE, make_modality
 from unmask.data.settings import DataSettings
 from unmask.training.resolution import steps_within, work_until
 from unmask.training.state import RunState
@@ -63,11 +64,13 @@ def waiting_advice(share: float | None, data: DataSettings, device: str, cores: 
         ways.append(f"more processes (--workers {min(cores - 1, max(2, 2 * workers))})")
     if stream:
         ways.append("copy the shards onto a disk of this machine, or pack what fits there (unmask pack)")
+    elif data.modality != IMAGE:
+        ways.append(make_modality(data.modality).cheaper)
     elif data.packed is None:
         ways.append("pack the images once (unmask pack DATA data.pack, then train on data.pack)")
     elif data.packed != "raw":
         ways.append("pack them as pixels (unmask pack DATA data.pack --format raw)")
-    if data.views_per_image == 1:
+    if data.views_per_image == 1 and data.modality == IMAGE:
         ways.append("take several crops of each decoded image (--views-per-image 4)")
     if not stream and data.in_memory == "off" and max(data.image_size) <= SMALL:
         ways.append("keep them on the device if they are small and of one size (--in-memory on)")

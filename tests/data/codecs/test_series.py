@@ -74,6 +74,12 @@ def test_a_column_of_times_gives_the_rate_and_is_no_channel(name, times, rate, a
     assert series.notes == ((f"column {name!r} taken as seconds",) if assumed else ())
 
 
+def test_a_column_that_is_called_time_and_falls_is_a_channel_which_is_said():
+    series = read_series(table(head="time,a,b", times=40 - np.arange(40)))
+    assert (series.rate, series.names) == (None, ("time", "a", "b"))
+    assert series.notes == ("column 'time' does not rise like times: taken as a channel",)
+
+
 def test_times_are_recognised_without_a_header_where_they_are_even():
     series = read_series(table(times=np.arange(40) / 50))
     assert (series.rate, series.channels) == (50, 2)

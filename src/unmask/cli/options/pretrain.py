@@ -52,8 +52,8 @@ class Pretrain(RuntimeOptions, EncoderOptions):
     # a timm model, with options if you like: "vit_tiny_patch16_224(depth=6)"; by default chosen for the data and the
     # device
     model: ModelName = None
-    # what the data is: image, audio, video, volume, signal, with options if you like, "audio(seconds=2)"; by default
-    # what most files are
+    # what the data is: image, video, audio, volume, bands, points, signal or multimodal, with options if you like,
+    # "audio(seconds=2)"; by default what most files are
     modality: Annotated[str | None, PartOf("modality")] = None
     # pixels that the model sees: one number, or height and width (480 640, or 480x640); of other data its own axes,
     # such as frames, height and width; by default chosen from the data

@@ -65,6 +65,8 @@ def find_clock(
     for place in named:
         values = columns[place].to_numpy().astype(np.float64)
         if place in counters or not np.isfinite(values).all() or len(values) < 2 or (np.diff(values) < 0).mean() > 0.01:
+            if names and place not in counters:
+                notes.append(f"column {names[place]!r} does not rise like times: taken as a channel")
             continue
         if not names and not ((np.diff(values) > 0).all() and _even(values)):  # a channel that happens to rise
             continue
