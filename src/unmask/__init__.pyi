@@ -261,8 +261,8 @@ def search(
     std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, ema: bool = False,
     student: bool = False, pooling: str = 'auto', parts: str | Sequence[str] = (), by: str = 'pixels',
     standardize: bool = True, duplicates: bool = False, threshold: float | None = None, top: int = 12,
-    compare: bool = False, batch: int = 64, index: str | Path | None = None, config: str | Path | None = None,
-    among: str | Sequence[str] = (), recall: bool = False
+    compare: bool = False, among: str | Sequence[str] = (), recall: bool = False, batch: int = 64,
+    index: str | Path | None = None, config: str | Path | None = None
 ) -> SearchResults: ...
 def select(
     run: str | Path, data: str | Path | Sequence[str | Path], *, out: str | Path | None = None,
