@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, stdev
+from statistics import median
 from typing import Literal
 
 import torch
@@ -21,7 +21,7 @@ from unmask.data.codecs.audio import Recording, open_recording, write_wav
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import audio_format
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window, make_modality
-from unmask.data.transforms.kernels.spectrogram import Mel, levelled, log_mel, loudness, sound_from
+from unmask.data.transforms.kernels.spectrogram import Mel, levelled, log_mel, sound_from
 from unmask.plain import PositiveFloat, PositiveInt
 
 __all__ = ["Audio"]
@@ -30,8 +30,6 @@ BANDS = {True: 64, False: 128}  # whether the rate is low
 LOW_RATE = 8_000
 HOP = 0.01  # seconds from one column to the next
 COUNTED = 4.0  # seconds of each recording that count in the statistics, from its middle
-UNEVEN = 6.0  # decibels by which the loudness of recordings deviates, from which on it is evened out
-SILENT = -65.0  # decibels; the least that `log_mel` gives is -69
 MASKED = 0.2  # of the bands and of the columns, at the most, when a classifier is trained
 
 Level = Literal["stored", "even"]  # loudness of what a model sees
@@ -84,17 +82,17 @@ class Audio(Modality):
         rate: PositiveInt | None = None,
         seconds: PositiveFloat | None = None,
         bands: PositiveInt | None = None,
-        level: Level | None = None,
+        level: Level = "even",
     ):
         """rate: samples per second to which recordings are resampled; seconds: that a model sees; bands: of the mel
-        scale; level: "stored", or "even": what a model sees is brought to one loudness, as in wav2vec 2.0 (Baevski et
-        al. 2020). By default the data's most common rate, at most 16 kHz, their median length, at most 10.24 s, 128
-        bands, 64 at 8 kHz or less, and "even" where the loudness of recordings deviates by more than 6 dB."""
+        scale. By default the data's most common rate, at most 16 kHz, their median length, at most 10.24 s, and 128
+        bands, 64 at 8 kHz or less. level: "even": what a model sees is brought to one loudness, as in wav2vec 2.0
+        (Baevski et al. 2020), since loudness says more of people and microphones than of what is heard; "stored":
+        loudness is kept, as in AudioMAE."""
         self.seconds = seconds
-        self.given = (rate, seconds, bands, level)
+        self.given, self.level = (rate, seconds, bands), level
         self.rate, self.open = rate or RATE, None in self.given
         self.bands = bands or BANDS[self.rate <= LOW_RATE]
-        self.level: Level = level or "stored"
         self.mel = Mel(rate=self.rate, bands=self.bands)
 
     @classmethod
@@ -104,20 +102,19 @@ class Audio(Modality):
     def settled(self, raws: Sequence[Callable[[], Raw]]) -> Modality:
         if not self.open:
             return self
-        rates, recordings = Counter[int](), []
+        rates, lengths = Counter[int](), []
         for raw in raws:
             with suppress(BadImage, OSError):
-                recordings.append(_opened(raw()))
-                rates[recordings[-1].rate] += 1
-        if not recordings:
+                recording = _opened(raw())
+                rates[recording.rate] += 1
+                lengths.append(recording.duration)
+        if not lengths:
             return self
-        rate, seconds, bands, level = self.given
+        rate, seconds, bands = self.given
         rate = rate or min(RATE, max(rates, key=lambda r: (rates[r], r)))
-        length = median(recording.duration for recording in recordings)
-        seconds = seconds or round(min(SECONDS, max(16 * HOP, length)), 2)
+        seconds = seconds or round(min(SECONDS, max(16 * HOP, median(lengths))), 2)
         bands = bands or BANDS[rate <= LOW_RATE]
-        level = level or _level(recordings, Mel(rate=rate, bands=bands))
-        return make_modality(f'audio(rate={rate}, seconds={seconds:g}, bands={bands}, level="{level}")')
+        return make_modality(f'audio(rate={rate}, seconds={seconds:g}, bands={bands}, level="{self.level}")')
 
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
         recording = _opened(raw)
@@ -138,7 +135,8 @@ class Audio(Modality):
         return 1
 
     def values(self, content: Sound) -> Float[Tensor, "1 bands frames"]:
-        return _middle(content)
+        seconds = min(COUNTED, content.recording.duration)
+        return content.spectrogram((content.recording.duration - seconds) / 2, seconds)
 
     def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
         return SoundWindow(size, random=kind != "whole")
@@ -182,22 +180,6 @@ class Audio(Modality):
         path = path.with_suffix(".wav")
         write_wav(str(path), sound_from(filled, self.mel)[None], self.rate)
         return path
-
-
-def _middle(sound: Sound) -> Float[Tensor, "1 bands frames"]:
-    """What of a recording counts."""
-    seconds = min(COUNTED, sound.recording.duration)
-    return sound.spectrogram((sound.recording.duration - seconds) / 2, seconds)
-
-
-def _level(recordings: Sequence[Recording], mel: Mel) -> Level:
-    """By their loudness; silent ones say nothing about it."""
-    heard = []
-    for recording in recordings:
-        with suppress(BadImage, OSError):
-            heard.append(float(loudness(_middle(Sound(recording, mel)))))
-    heard = [decibels for decibels in heard if decibels > SILENT]
-    return "even" if len(heard) > 1 and stdev(heard) > UNEVEN else "stored"
 
 
 def _opened(raw: Raw) -> Recording:

@@ -109,11 +109,6 @@ def levelled(spectrogram: Float[Tensor, "*b bands frames"]) -> Float[Tensor, "*b
     return spectrogram - loudness.clamp_min(-LIFT)
 
 
-def loudness(spectrogram: Float[Tensor, "*b bands frames"]) -> Float[Tensor, "*b"]:
-    """Decibels of the mean power of its bands, -69 of silence."""
-    return 10 * spectrogram.exp().mean(dim=(-2, -1)).log10()
-
-
 def sound_from(
     spectrogram: Float[Tensor, "bands frames"], mel: Mel, *, rounds: int = 60, seed: int = 0
 ) -> Float[Tensor, "n"]:
