@@ -5,11 +5,13 @@
 DATA holds images/ and labels/. The same volumes are always tested on; those that are learnt from are drawn from the
 others. For each seed an encoder is pretrained on all volumes without labels (or --run is taken), and the same network
 with the same head is trained from it and from scratch, for equally many steps, on the same draws of volumes. Dice is
-the mean over structures and test volumes; intervals are Student's t over draws of all seeds, differences are paired by
-draw. It goes on where it was interrupted.
+the mean over structures and test volumes; intervals are Student's t over draws of all seeds, of differences once paired
+by draw, and once by test volume: the former say how far another draw and seed may lie, the latter how far other volumes
+may, with these trainings. It goes on where it was interrupted.
 """
 
 import argparse
+import csv
 import itertools
 import json
 import os
@@ -23,6 +25,7 @@ import smoke
 import unmask
 from unmask.evaluation.intervals import student
 from unmask.report.palette import BLUE, ORANGE, make_figure, save, style
+from unmask.tasks.segmentation.figures import ROWS
 
 ARMS = {"pretrained": {}, "from scratch": {"init": "none"}}
 ENDINGS = (".nii", ".nii.gz")
@@ -34,6 +37,7 @@ def main() -> None:
     data, count = split(Path(options.data), options.out / "data", options.test)
     dice: dict[str, dict[int, dict[tuple[int, int], float]]] = {arm: {} for arm in ARMS}
     structures: dict[str, dict[str, float]] = {}
+    volumes: dict[str, dict[str, float]] = {}  # the name of a training -> Dice of each test volume
     for seed in options.seeds:
         run = options.run or pretrained(options, data, seed)
         for number in [n for n in options.labelled if n <= count]:
@@ -42,7 +46,9 @@ def main() -> None:
                 test = segmented(options, run, data, number, DRAWS * seed + draw, out, given)
                 dice[arm].setdefault(number, {})[seed, draw] = test["dice"]
                 structures[out.name] = {entry["name"]: entry["dice"] for entry in test["per_class"]}
-                report(options, dice, structures)
+                with open(out / ROWS, encoding="utf-8") as file:
+                    volumes[out.name] = {row["path"]: float(row["dice"] or 0) for row in csv.DictReader(file)}
+                report(options, dice, structures, volumes)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,21 +105,29 @@ def segmented(options: argparse.Namespace, run, data: Path, number: int, seed: i
     return done.metrics["test"]
 
 
-def report(options: argparse.Namespace, dice: dict, structures: dict) -> None:
+def report(options: argparse.Namespace, dice: dict, structures: dict, volumes: dict) -> None:
     """Prints and writes what there is so far."""
     pretrained, scratch = (dice[arm] for arm in ARMS)
-    lines = ["| labelled volumes | pretrained | from scratch | difference, paired by draw |", "|---|---|---|---|"]
+    lines = ["| labelled volumes | pretrained | from scratch | difference, by draw | by test volume |"]
+    lines.append("|---|---|---|---|---|")
     rows = []
     for number in scratch:
         draws = sorted(scratch[number].keys() & pretrained[number].keys())
         a, b = (np.array([arm[number][draw] for draw in draws]) for arm in (pretrained, scratch))
         gap = student((a - b).tolist())
-        interval = f" ({gap[0]:+.3f} to {gap[1]:+.3f})" if gap else ""
-        lines.append(f"| {number} | {told(a)} | {told(b)} | {(a - b).mean():+.3f}{interval} |")
+        by_volume = volume_gap([f"{number}_{seed}_{draw}" for seed, draw in draws], volumes)
+        gaps = [f" ({ends[0]:+.3f} to {ends[1]:+.3f})" if ends else "" for ends in (gap, by_volume)]
+        cells = [str(number), told(a), told(b), f"{(a - b).mean():+.3f}{gaps[0]}", gaps[1].strip(" ()")]
+        lines.append("| " + " | ".join(cells) + " |")
         rows.append({"labelled": number, "draws": draws, "pretrained": a.tolist(), "scratch": b.tolist(), "gap": gap})
     print("\n".join(lines), flush=True)
     (options.out / "volume_dice.txt").write_text("\n".join(lines) + "\n")
-    content = {"options": {k: str(v) for k, v in vars(options).items()}, "rows": rows, "structures": structures}
+    content = {
+        "options": {k: str(v) for k, v in vars(options).items()},
+        "rows": rows,
+        "structures": structures,
+        "volumes": volumes,
+    }
     (options.out / "volume_dice.json").write_text(json.dumps(content, indent=1) + "\n")
     figure = make_figure(6, 3.8)
     axis = figure.subplots()
@@ -128,6 +142,16 @@ def report(options: argparse.Namespace, dice: dict, structures: dict) -> None:
     axis.legend(frameon=False, fontsize=9)
     style(axis)
     save(figure, options.out / "volume_dice.png")
+
+
+def volume_gap(trainings: list[str], volumes: dict) -> tuple[float, float] | None:
+    """Interval over test volumes of how far the pretrained are above the others, on the mean over trainings."""
+    names = [[f"{arm.replace(' ', '_')}_{training}" for arm in ARMS] for training in trainings]
+    gaps = [
+        float(np.mean([volumes[ours][path] - volumes[theirs][path] for ours, theirs in names]))
+        for path in (volumes[names[0][0]] if names else ())
+    ]
+    return student(gaps)
 
 
 def told(values: np.ndarray) -> str:
