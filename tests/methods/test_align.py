@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from unmask.data.modality import make_modality
 from unmask.errors import UserError
 from unmask.methods.align import Align
-from unmask.methods.losses.pairs import find_partners, guessing_of_pairs, info_nce_of_pairs
+from unmask.methods.losses.pairs import distance_of_pairs, find_partners, guessing_of_pairs, info_nce_of_pairs
 from unmask.models.encoder import create_encoder
 from unmask.weights.open import open_weights
 
@@ -80,8 +80,10 @@ def test_pairs_that_are_not_complete_do_not_count_and_are_no_wrong_answers():
     loss.backward()
     assert all(x.grad[~there].abs().max() == 0 and x.grad.isfinite().all() for x in tensors)
     assert scale.grad.isfinite()
+    assert distance_of_pairs(*tensors, torch.tensor(there)).item() == pytest.approx(1 - (a * b).sum(axis=1).mean())
     none = torch.zeros(6, dtype=torch.bool)
     assert info_nce_of_pairs(*tensors, torch.tensor(7.0), none) == 0
+    assert distance_of_pairs(*tensors, none) == 0
     assert find_partners(tensors[0], tensors[0], torch.tensor(there)) == 1
     assert find_partners(tensors[0], -tensors[0], torch.tensor(there)) == 0
     assert guessing_of_pairs(torch.tensor(there)).item() == pytest.approx(np.log(4))

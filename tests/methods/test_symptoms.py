@@ -41,6 +41,7 @@ FAULTS = {
         Fault("igpt", 0.3, "guessing"),
         Fault("siglip", 1.0, "spread"),
         Fault("align(of='TEACHER')", 1.0, "spread"),
+        Fault("align(of='TEACHER', temperature=0.1)", 3.0, "guessing"),
         Fault("distil(of='TEACHER', loss='smooth_l1')", 1.0, "spread"),
     ],
     "the rate is far too low": [Fault("igpt", 1e-6, "guessing")],

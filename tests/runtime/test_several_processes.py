@@ -7,7 +7,7 @@ from support.grouped import together
 from support.methods import part_of, small_method, views_of
 from torch import nn
 
-from unmask.methods.losses.pairs import info_nce_of_pairs
+from unmask.methods.losses.pairs import distance_of_pairs, info_nce_of_pairs
 from unmask.models.layers.batch_norm import BatchNorm
 from unmask.registry import names
 from unmask.runtime.distributed.data_parallel import make_devices
@@ -105,14 +105,16 @@ def test_teachers_follow_shards_and_the_masters_of_bf16_weights_as_in_one_proces
 
 
 def paired():
-    """The loss of this process's pairs, of which some are incomplete, and its gradient by the vectors of each side."""
+    """The losses of this process's pairs, of which some are incomplete, and their gradient by the vectors of each
+    side."""
     launched = launch()
     make_devices(RuntimeSettings(strategy="ddp"))
     chance = torch.Generator().manual_seed(0)
     whole = torch.randn(2, 8, 4, generator=chance)
     there = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0]).bool()
     first, second = whole.view(2, launched.world, -1, 4)[:, launched.rank].clone().requires_grad_()
-    loss = info_nce_of_pairs(first, second, torch.tensor(5.0), there.view(launched.world, -1)[launched.rank])
+    mine = there.view(launched.world, -1)[launched.rank]
+    loss = info_nce_of_pairs(first, second, torch.tensor(5.0), mine) + distance_of_pairs(first, second, mine)
     return loss.item(), np.stack([x.numpy() for x in torch.autograd.grad(loss, [first, second])])
 
 

@@ -4,7 +4,9 @@ https://arxiv.org/abs/2305.05665.
 Of a sample that has an image and a sound, the encoder sees the sound alone, and is to give the vector of the image:
 InfoNCE over the batch of all processes. So it does with every part, the image itself too, so that the one encoder
 compares any two of them, also two that never came together. Where the teacher learnt words from captions (`siglip`),
-its space is theirs, and words find sounds. Of images alone, another encoder learns to tell them apart as the teacher
+its space is theirs, and words find sounds. InfoNCE alone leaves open how far a sound goes along what all images have in
+common, and there lies most of what a word's vector holds: so the distance to the image's vector counts there too, and a
+sound fits words as its image does. Of images alone, another encoder learns to tell them apart as the teacher
 does (Tian et al. 2020, https://arxiv.org/abs/1910.10699).
 """
 
@@ -27,7 +29,12 @@ from unmask.masking.grid import Part
 from unmask.methods.families.pooled_teacher import PooledTeacher
 from unmask.methods.families.views import joint_defaults
 from unmask.methods.families.word_space import open_word_space
-from unmask.methods.losses.pairs import find_partners, guessing_of_pairs, info_nce_of_pairs
+from unmask.methods.losses.pairs import (
+    distance_of_pairs,
+    find_partners,
+    guessing_of_pairs,
+    info_nce_of_pairs,
+)
 from unmask.methods.losses.spread import deviation
 from unmask.models.encoder import Encoder
 from unmask.plain import PositiveFloat
@@ -37,6 +44,7 @@ from unmask.training.objective import Comparing, Symptom
 __all__ = ["Align"]
 LARGEST_SCALE = 100.0  # of the cosines, as in CLIP
 LOOKED_AT = 8  # batches of which mean and deviation of the teacher's vectors are taken
+TO_WORDS = 5.0  # weight of the distance to the image's vector, where words are compared
 LEAST = 1e-3  # deviation of one of their values, as a share of the mean one
 
 
@@ -44,9 +52,15 @@ class Align(Comparing):
     symptoms: Sequence[Symptom] = (
         Symptom(
             "spread",
-            below=0.01,
+            below=0.05,
             says="all samples get the same vector: none can be told from another",
             remedy="a lower --lr, or more --warmup",
+        ),
+        Symptom(
+            "guessing",
+            above=0.99,
+            says="no part finds its image better than by guessing",
+            remedy="a lower --lr or more --warmup; and see whether image and other parts belong together: unmask show",
         ),
     )
 
@@ -77,7 +91,8 @@ class Align(Comparing):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
         self.words = {
-            "loss": "InfoNCE to the images' vectors, mean over the parts",
+            "loss": "InfoNCE to the images' vectors, mean over the parts"
+            + (f", and {TO_WORDS:g} times the distance to them (1 - cosine)" if self.space else ""),
             "accuracy": f"{self._others} that find their image",
             "guessing": "the loss as a share of that of guessing",
             "spread": f"spread of the vectors of {self._others}",
@@ -122,12 +137,15 @@ class Align(Comparing):
         image, there = embeddings["image"], embeddings["there"].bool()
         parts = embeddings["parts"].unbind(dim=1)
         losses = [info_nce_of_pairs(own, image, self.scale, there[:, n]) for n, own in enumerate(parts)]
-        loss = torch.stack(losses).mean()
+        loss = told_apart = torch.stack(losses).mean()
+        if self.space is not None:
+            apart = [distance_of_pairs(own, image, there[:, n]) for n, own in enumerate(parts)]
+            loss = told_apart + TO_WORDS * torch.stack(apart).mean()
         costs = torch.stack([guessing_of_pairs(there[:, n]) for n in range(len(parts))])
         others = [n for n in range(len(parts)) if n != self.place] or [self.place]
         found = torch.stack([find_partners(parts[n], image, there[:, n]) for n in others]).mean()
         spread = torch.stack([deviation(parts[n]) for n in others]).mean()
-        return {"loss": loss, "accuracy": found, "guessing": loss.detach() / costs.mean(), "spread": spread}
+        return {"loss": loss, "accuracy": found, "guessing": told_apart.detach() / costs.mean(), "spread": spread}
 
     @torch.no_grad()
     def of_images(self, x: Shaped[Tensor, "b c *size"]) -> Float[Tensor, "b d"]:

@@ -77,6 +77,15 @@ def info_nce_of_pairs(
     return (torch.stack(losses).mean(dim=0) * there).sum() / pairs
 
 
+def distance_of_pairs(
+    first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], there: Bool[Tensor, "b"]
+) -> Float[Tensor, ""]:
+    """1 minus the cosine of each pair, mean over those that are complete in all processes; 0 where there is none."""
+    alike = (normalize(first.float(), dim=1) * normalize(second.float(), dim=1)).sum(dim=1)
+    pairs = gather(there.int()).sum().clamp(min=1) / processes()
+    return ((1 - alike) * there).sum() / pairs
+
+
 def guessing_of_pairs(there: Bool[Tensor, "b"]) -> Float[Tensor, ""]:
     """What InfoNCE costs one who guesses, for the log."""
     return summed(there.sum().float()).clamp(min=2).log()

@@ -155,8 +155,8 @@ def recalls(
     device: str,
     progress: Callable[[int], object] = lambda done: None,  # told the number of samples looked at
 ) -> list[Recall]:
-    """Of each part and the image, in both directions; of parts that come in no pair, nothing. Images by the frozen
-    encoder."""
+    """Of each part and the image, in both directions; of parts that come in no pair, nothing. As in a search, images
+    that are queries are seen by the frozen encoder, and those that are found by the one that was aligned."""
     objective, names = objective.to(device), names_of(objective)
     view = samples.source.modality.whole(objective.encoder.grid.size)
     rows: list[dict[str, Tensor]] = []
@@ -165,14 +165,15 @@ def recalls(
         rows.append({name: value.cpu() for name, value in embedded.items()})
         progress(min(number * batch, len(samples)))
     whole = {name: torch.cat([each[name] for each in rows]) for name in rows[0]}
-    image, judged = normalize(whole["image"].float(), dim=1), []
+    parts, image = (normalize(whole[name].float(), dim=-1) for name in ("parts", "image"))
+    judged = []
     for number, name in enumerate(names):
         there = whole["there"][:, number].bool()
         if number == objective.place or not there.any():
             continue
-        own, theirs = normalize(whole["parts"][there, number].float(), dim=1), image[there]
-        judged.append(_recall(names[objective.place], name, theirs, own))
-        judged.append(_recall(name, names[objective.place], own, theirs))
+        own = parts[there, number]
+        judged.append(_recall(names[objective.place], name, image[there], own))
+        judged.append(_recall(name, names[objective.place], own, parts[there, objective.place]))
     return judged
 
 
