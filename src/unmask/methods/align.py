@@ -52,7 +52,7 @@ class Align(Comparing):
     symptoms: Sequence[Symptom] = (
         Symptom(
             "spread",
-            below=0.05,
+            below=0.03,
             says="all samples get the same vector: none can be told from another",
             remedy="a lower --lr, or more --warmup",
         ),
