@@ -1,8 +1,10 @@
 """Several recordings in one file: told apart by columns or axes, read one at a time, with labels, splits and rates."""
 
 import io
+from collections import OrderedDict
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scenes.piece import Piece
+from unmask.data.codecs.tables import npz
 from unmask.data.codecs.tables.pieces import pieces_of, read_piece
 from unmask.data.modality import make_modality
 from unmask.data.sheet import inspect
@@ -46,7 +50,7 @@ def as_parquet(rows, group=41):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("form", ["csv", "semicolons", "parquet"])
+@pytest.mark.parametrize("form", ["csv", "semicolons", "UTF-16", "parquet"])
 @pytest.mark.parametrize("order", ["one after the other", "interleaved"])
 def test_columns_tell_recordings_their_labels_and_their_splits_apart(form, order, tmp_path):
     truth = recordings()
@@ -54,7 +58,9 @@ def test_columns_tell_recordings_their_labels_and_their_splits_apart(form, order
     if order == "interleaved":
         rows.sort(key=lambda row: row[0])
     path = tmp_path / ("table.parquet" if form == "parquet" else "table.csv")
-    path.write_bytes(as_parquet(rows) if form == "parquet" else as_csv(rows, ";" if form == "semicolons" else ","))
+    text = as_csv(rows, ";" if form == "semicolons" else ",")
+    text = text.decode().encode("utf-16") if form == "UTF-16" else text
+    path.write_bytes(as_parquet(rows) if form == "parquet" else text)
     source = open_source(path, None)
     assert source.modality.text == "signal(rate=50)"
     assert {item.name for item in source.items} == {f"{path.name}@{s}/{w}" for s, w in truth}
@@ -68,17 +74,62 @@ def test_columns_tell_recordings_their_labels_and_their_splits_apart(form, order
     assert inspect(source, max_side=None)[0].num_good == len(truth)
 
 
-@given(st.lists(st.integers(0, 3), min_size=8, max_size=40), st.integers(1, 9))
-@settings(deadline=None, max_examples=30)
-def test_every_row_belongs_to_one_recording_however_they_are_mixed(owners, group):
-    rows = [(i / 10, float(i), -float(i), owner, 0, "a", "train") for i, owner in enumerate(owners)]
-    for source in (as_csv(rows), as_parquet(rows, group)):
-        seen = [
-            read_piece(source, cut.place).values[0].tolist() for cut in pieces_of(source).cuts if len(cut.place) > 2
-        ]
-        expected = [[float(i) for i, own in enumerate(owners) if own == owner] for owner in dict.fromkeys(owners)]
-        if all(len(part) > 1 and np.ptp(np.diff(part)) == 0 for part in expected) and len(expected) > 1:
-            assert seen == expected  # without gaps in time, which would be bridged
+CELLS = st.none() | st.integers(-64, 64).map(lambda number: number / 4)
+OWNERS = st.sampled_from([["0", "1", "2"], ["anna", "\u00f6", "\u03a9 2"], ["7", "7a", ""]])
+CODES = {"utf-8": b"", "utf-8-sig": b"", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}  # what a text begins with
+
+
+@st.composite
+def tables(draw):
+    """A table of two channels and a column that names the recording: rows in any order, cells that miss. Its first row
+    is whole, else nothing would say where the header ends."""
+    rows = st.tuples(CELLS, st.sampled_from(draw(OWNERS)), CELLS)
+    x, owner, y = zip(*draw(st.lists(rows, min_size=4, max_size=40)))
+    return pd.DataFrame({"x": [0.5, *x[1:]], "subject": owner, "y": [-0.25, *y[1:]]})
+
+
+def expected_recordings(table):
+    """As pandas reads the table as a whole; None where a recording has no value at all."""
+    parts = [part for _, part in table.groupby("subject", sort=False)]
+    if 2 * len(parts) > max(2, len(table)):  # a column that says something new in most rows counts them
+        parts = [table]
+    values = [part[["x", "y"]].astype(float).reset_index(drop=True) for part in parts]
+    bridged = [part.interpolate(limit_direction="both").fillna(0.0).to_numpy().T for part in values]
+    return [None if part.isna().to_numpy().all() else even for part, even in zip(values, bridged)]
+
+
+def read_all(source):
+    for cut in pieces_of(source).cuts:
+        try:
+            yield read_piece(source, cut.place).values.numpy()
+        except BadImage as error:
+            assert "no finite value" in str(error)  # noqa: PT017 (it goes on with the next recording)
+            yield None
+
+
+def assert_same(seen, expected):
+    assert [part is None for part in seen] == [part is None for part in expected]
+    for part, wanted in zip(seen, expected):
+        if part is not None:
+            np.testing.assert_allclose(part, wanted, atol=1e-5)
+
+
+@given(
+    tables(), st.sampled_from(sorted(CODES)), st.sampled_from(["\n", "\r\n"]), st.sampled_from(",;\t"), st.booleans()
+)
+@settings(deadline=None, max_examples=150)
+def test_recordings_of_a_text_are_those_of_the_table_read_whole(table, code, end, separator, ended):
+    text = table.to_csv(index=False, sep=separator, lineterminator=end)
+    source = CODES[code] + (text if ended else text.removesuffix(end)).encode(code)
+    assert_same(list(read_all(source)), expected_recordings(table))
+
+
+@given(tables(), st.integers(1, 9))
+@settings(deadline=None, max_examples=100)
+def test_recordings_of_parquet_are_those_of_the_table_read_whole(table, group):
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), file, row_group_size=group)
+    assert_same(list(read_all(file.getvalue())), expected_recordings(table))
 
 
 def test_no_more_of_a_parquet_file_is_read_than_the_groups_of_a_recording(tmp_path, monkeypatch):
@@ -147,6 +198,31 @@ def test_of_three_axes_the_first_is_the_recording_and_the_longer_other_one_time(
     torch.testing.assert_close(torch.stack(decoded), torch.from_numpy(values))
     if form == "splits":
         assert [(item.label, item.split) for item in source.items[3:5]] == [("1", "train"), ("0", "test")]
+
+
+def test_an_archive_of_recordings_is_read_once_not_for_each_of_them(tmp_path, monkeypatch):
+    for number in range(2):
+        values = np.random.default_rng(number).normal(size=(5, 2, 60)).astype(np.float32)
+        np.savez_compressed(tmp_path / f"{number}.npz", x=values)
+    source, load, loaded = open_source(tmp_path, "signal"), np.load, []
+    assert len(source.items) == 10
+    monkeypatch.setattr(npz, "_kept", OrderedDict())
+    monkeypatch.setattr(np, "load", lambda file, **more: loaded.append(file) or load(file, **more))
+
+    def decoded(index):
+        return source.modality.decode(source.raw(index)).content
+
+    first = [decoded(index) for index in (0, 7, 1, 8, 0)]
+    assert len(loaded) == 2
+    torch.testing.assert_close(first[1], torch.from_numpy(load(tmp_path / "1.npz")["x"][2]))
+    first[0].zero_()
+    torch.testing.assert_close(decoded(0), first[4])  # what is handed out is a copy
+    monkeypatch.setattr(npz, "KEPT", 10)
+    for index in (0, 7, 8, 1):
+        decoded(index)
+    assert len(loaded) == 4  # of one file more than fits, only the last is kept
+    np.savez_compressed(tmp_path / "0.npz", x=np.zeros((5, 2, 61), np.float32))
+    assert decoded(0).shape == (2, 61)  # another file, which is read anew
 
 
 def test_recordings_of_other_rates_are_brought_to_the_most_common_one(tmp_path):

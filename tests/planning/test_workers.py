@@ -25,7 +25,7 @@ GPU = Machine("cuda", "a GPU", 16, 2**36, "bf16", "")
 
 def plan(**settings):
     chosen = {"in_memory": "auto", "resize": "auto", "views_per_image": 1, "crop_kind": "random", "modality": "image"}
-    return Plan(chosen | {"channels": 3, "workers": None} | settings)
+    return Plan(chosen | {"channels": 3, "workers": None, "image_size": [32, 32]} | settings)
 
 
 def sheet(**facts):
@@ -145,10 +145,22 @@ def test_where_reading_takes_more_than_thirty_percent_the_plan_says_what_makes_i
     few, many = (plan(in_memory="off", modality=kind) for _ in range(2))
     plan_workers(few, machine, preparing=0.2, step=1.0)
     plan_workers(many, machine, preparing=2.0, step=1.0)
-    remedy = kinds()[kind].cheaper
+    remedy = kinds()[kind].cheaper.format(side=48)
     assert remedy not in few.reasons["workers"]
     assert remedy in many.reasons["workers"]
     assert remedy != Modality.cheaper
+    data = replace(config_of().data, modality=kind, image_size=(32, 32))
+    if kind != "image":
+        said = waiting_advice(0.4, data, "cpu", 2)
+        assert remedy in said  # after a run too, and no advice for images
+        assert "unmask pack" not in said
+
+
+def test_clips_are_to_be_as_large_as_the_model_needs_not_as_some_number_says():
+    for size, named in (([8, 32, 32], "scale=-2:48"), ([16, 224, 224], "scale=-2:336")):
+        made = plan(in_memory="off", modality="video", image_size=size)
+        plan_workers(made, CPU, preparing=2.0, step=1.0)
+        assert named in made.reasons["workers"]
 
 
 def test_a_slow_reader_is_measured_and_the_plan_says_what_to_do(tmp_path, monkeypatch, capsys):

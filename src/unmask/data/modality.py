@@ -93,7 +93,7 @@ class Modality(ABC):
     keys: ClassVar[tuple[str, ...]] = ()  # names of arrays of samples in one .npz file
     array_axes: ClassVar[tuple[int, ...]] = ()  # that such an array may have, the first of which is the sample
     written: ClassVar[str] = ""  # what `write` makes of a sample, for people
-    cheaper: ClassVar[str] = "smaller files"  # what makes samples cheaper to read, for people
+    cheaper: ClassVar[str] = "smaller files"  # to read, for people; {side}: half as much again as a model sees
     planes: int = 0  # channels at the end of a view that hold one value each, told of the sample as a whole
     text: str  # as `build` was given it, so that it can be built again
     parts: tuple[Part, ...] = ()  # that what a model sees consists of, one after the other; see `Grid.parts`

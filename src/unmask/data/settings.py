@@ -1,5 +1,6 @@
 """Settings of a run's data: images, size, crops and flips, loaders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unmask.data.modality import IMAGE, make_modality
@@ -34,3 +35,8 @@ class DataSettings:
     def word(self) -> str:
         """What a sample is called."""
         return make_modality(self.modality).word
+
+
+def cheaper(modality: str, size: Sequence[int]) -> str:
+    """What makes samples of a kind cheaper to read, for people. size: what a model sees of one."""
+    return make_modality(modality).cheaper.format(side=2 * round(0.75 * size[-1]))

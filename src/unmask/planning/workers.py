@@ -5,7 +5,8 @@ from typing import Any
 
 from unmask.data.codecs.jpeg import decoder_name
 from unmask.data.loaders.on_device import SMALL
-from unmask.data.modality import IMAGE, make_modality
+from unmask.data.modality import IMAGE
+from unmask.data.settings import cheaper
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.planning.plan import Plan
@@ -87,7 +88,7 @@ def _remedy(plan: Plan, share: float) -> str:
     if share <= MUCH:
         return ""
     idle = "; --workers 1 or more, if cores are idle meanwhile" if not plan.settings.get("workers") else ""
-    return f", which is much{idle}; cheaper to read: {make_modality(plan.settings['modality']).cheaper}"
+    return f", which is much{idle}; cheaper to read: {cheaper(plan.settings['modality'], plan.settings['image_size'])}"
 
 
 def _ms(seconds: float) -> str:

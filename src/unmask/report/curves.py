@@ -1,10 +1,12 @@
 """Recordings drawn as curves: a lane for each channel, what is hidden shaded, what was rebuilt in another colour."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
 
-from unmask.report.palette import BLUE, GREY, LIGHT_GREY, VERMILION
+from unmask.report.palette import BLUE, GREY, LIGHT_GREY, VERMILION, rgb
 
 LANES = 12  # channels that are drawn at the most
 WIDTH, LANE = 3.0, 0.75  # inches of a picture, and of a lane
@@ -41,6 +43,16 @@ def curves(
         axis.spines["bottom"].set_color(LIGHT_GREY)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def stacked(pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "sum w 3"]:
+    """Pictures of several recordings below each other: between them there is room with a line in it, darker than those
+    between channels, so that the channels of one do not seem to belong to the next."""
+    height, width = pictures[0].shape[:2]
+    gap = np.full((max(5, height // 8), width, 3), 255, np.uint8)
+    gap[len(gap) // 2] = rgb(GREY)
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(parts[:-1])
 
 
 def _range(values: Float[np.ndarray, "t"]) -> tuple[float, float]:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from unmask.data.modality import Modality, make_modality
 from unmask.files import write_atomically
 from unmask.masking.mask import Mask, as_bool
-from unmask.report.curves import curves
+from unmask.report.curves import curves, stacked
 from unmask.report.panel import Row, draw_panel
 from unmask.training.objective import Rebuilder
 
 GREY = 0.62  # brightness of hidden patches; neither black nor white, so that it is not mistaken for content
 PIXELS = 32 * 224**2  # pixels that are reconstructed at a time
+DRAWN_OVER = "rebuilt, over the input"  # the column of curves
 FILM_SIDE = 256  # largest side of an image in the film, in pixels
 
 
@@ -85,11 +86,11 @@ def _curves(
     columns = {"input": curves(x, x) / 255}
     columns |= {
         "masked": curves(x.masked_fill(hidden, torch.nan), x, hidden) / 255,
-        "rebuilt, over the input": over(rebuilt),
+        DRAWN_OVER: over(rebuilt),
     }
     columns |= {} if leaked is None else {"uses true statistics*": over(leaked)}
     error = ((rebuilt - x).abs() / std)[:, hidden]
-    return Row(title, columns, f"mean error {error.nanmean():.2f} std")
+    return Row(title, columns, f"rebuilt: mean error {error.nanmean():.2f} std")  # whatever column it stands below
 
 
 def from_each_part(model: Rebuilder, x: Shaped[Tensor, "b c *size"]) -> dict[str, Shaped[Tensor, "b c *size"]]:
@@ -157,7 +158,8 @@ def draw(rows: list[Row], path: Path) -> None:
     note = "rebuilt: the hidden patches only"
     if any("*" in name for name in rows[0].columns):
         note += (
-            ", brightness and contrast estimated from the visible patches around them."
+            f", {'mean and deviation' if DRAWN_OVER in rows[0].columns else 'brightness and contrast'} estimated from"
+            " the visible patches around them."
             "  * uses each hidden patch's true mean and deviation, which the model cannot know"
         )
     note += ".  error: in standard deviations of the data." if maps else "."
@@ -181,8 +183,7 @@ def strip(view: Shaped[Tensor, "b c *size"], x: Shaped[Tensor, "b c *size"], pat
     """Samples below each other as one small PNG, on the brightness scale of `x`."""
     kind = make_modality(modality)
     if kind.lines:
-        pixels = np.concatenate([curves(sample, raw, dpi=65) for sample, raw in zip(view, x)])
-        _write_png(pixels, path)
+        _write_png(stacked([curves(sample, raw, dpi=65) for sample, raw in zip(view, x)]), path)
         return
     ranges = [(0.0, 255.0) if kind.pictured else value_range(kind.flat(kind.as_drawn(raw, raw))) for raw in x]
     view = torch.stack(

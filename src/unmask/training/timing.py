@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from unmask.data.loaders.on_device import SMALL
-from unmask.data.modality import IMAGE, make_modality
-from unmask.data.settings import DataSettings
+from unmask.data.modality import IMAGE
+from unmask.data.settings import DataSettings, cheaper
 from unmask.training.resolution import steps_within, work_until
 from unmask.training.state import RunState
 
@@ -62,16 +62,20 @@ def waiting_advice(share: float | None, data: DataSettings, device: str, cores: 
     workers, stream = data.workers, data.shuffle_buffer is not None
     if device != "cpu" and workers < cores - 1 and data.in_memory != "on":
         ways.append(f"more processes (--workers {min(cores - 1, max(2, 2 * workers))})")
+    if data.modality != IMAGE:
+        return _advice(share, [*ways, f"cheaper to read: {cheaper(data.modality, data.image_size)}"])
     if stream:
         ways.append("copy the shards onto a disk of this machine, or pack what fits there (unmask pack)")
-    elif data.modality != IMAGE:
-        ways.append(make_modality(data.modality).cheaper)
     elif data.packed is None:
         ways.append("pack the images once (unmask pack DATA data.pack, then train on data.pack)")
     elif data.packed != "raw":
         ways.append("pack them as pixels (unmask pack DATA data.pack --format raw)")
-    if data.views_per_image == 1 and data.modality == IMAGE:
+    if data.views_per_image == 1:
         ways.append("take several crops of each decoded image (--views-per-image 4)")
     if not stream and data.in_memory == "off" and max(data.image_size) <= SMALL:
         ways.append("keep them on the device if they are small and of one size (--in-memory on)")
-    return f"{share:.0%} of the time went into waiting for data. What helps: {'; '.join(ways)}." if ways else None
+    return _advice(share, ways) if ways else None
+
+
+def _advice(share: float, ways: Sequence[str]) -> str:
+    return f"{share:.0%} of the time went into waiting for data. What helps: {'; '.join(ways)}."

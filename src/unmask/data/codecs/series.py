@@ -22,6 +22,7 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import what_else
 from unmask.data.codecs.tables.clock import Clock, find_clock, is_number, resampled
 from unmask.data.codecs.tables.delimited import as_numbers, read_table
+from unmask.data.codecs.tables.npz import arrays_of
 from unmask.data.codecs.tables.recordings import roles_of
 from unmask.errors import UserError, many
 
@@ -127,8 +128,7 @@ def _open(source: str | bytes | np.ndarray, layout: str | None) -> Recordings:
             array = np.load(file, allow_pickle=False, mmap_mode="r" if isinstance(file, str) else None)
             return _arrays({"": array}, "NPY", layout)
         if head.startswith(b"PK\x03\x04"):
-            with np.load(file, allow_pickle=False) as archive:
-                return _arrays({name: archive[name] for name in archive.files}, "NPZ", layout)
+            return _arrays(arrays_of(source), "NPZ", layout)
         text = source if isinstance(source, bytes) else Path(source).read_bytes()
     except BadImage:
         raise

@@ -117,7 +117,8 @@ def steps(available: int, count: int, step: int) -> tuple[int, int]:
 
 class Video(Modality):
     cheaper = (
-        "clips encoded anew at about the size that a model sees (ffmpeg -vf scale=-2:128); --views-per-image 2 or more"
+        "--views-per-image 2 or more; larger clips encoded anew at a height of about {side} (ffmpeg -i CLIP"
+        " -vf scale=-2:{side} OUT), half as much again as a model sees"
     )
     word, axes, sizes = "clip", ("frames", "height", "width"), ("frames", "height", "width")
     colour, by_path = True, True

@@ -56,14 +56,16 @@ class Table:
     rate: float | None = None  # Hz, where a line before the table states it
 
 
-def read_table(data: bytes) -> Table:
-    """Columns as pyarrow reads them: numbers, times, text. Raises BadImage for what is no table."""
+def read_table(data: bytes, begins: int | None = None) -> Table:
+    """Columns as pyarrow reads them: numbers, times, text. begins: bytes before the first row, where they are known, as
+    of a part of a table, whose first row may lack values. Raises BadImage for what is no table."""
     text = _text(data)
     lines = [line for line in text.splitlines() if line.strip()]
-    kept = [line for line in lines if not line.lstrip().startswith(MARKS)]
+    kept = [line for line in lines if _counts(line)]
     if not kept:
         raise BadImage("empty file" if not lines else "comments only")
-    separator, width, first, heads = _header(kept[:LOOKED_AT])
+    known = None if begins is None else sum(map(_counts, _text(data[:begins]).splitlines()))
+    separator, width, first, heads = _header(kept[:LOOKED_AT], known)
     rows = [split_row(line, separator) for line in kept[:LOOKED_AT]]
     notes = [f"{many(first - len(heads), 'line')} before the table passed over"] if first > len(heads) else []
     names, units = heads[0] if heads else [], heads[1] if len(heads) == 2 else []
@@ -88,20 +90,26 @@ def form_of(text: str, *, partial: bool) -> Form:
     table."""
     lines = re.split(r"(?<=\n)", text)  # as bytes of a file are read: other signs than this end no line there
     lines = lines[:-1] if partial and len(lines) > 1 else lines
-    kept = [place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(MARKS)]
+    kept = [place for place, line in enumerate(lines) if _counts(line)]
     if not kept:
         raise BadImage("no rows of numbers")
     separator, _, first, heads = _header([lines[place].rstrip("\r\n") for place in kept[:LOOKED_AT]])
     return Form(separator, heads[0] if heads else [], sum(map(len, lines[: kept[first]])))
 
 
-def _header(lines: list[str]) -> tuple[str, int, int, list[list[str]]]:
-    """Of the first lines: the separator, the number of columns, the place of the first row of numbers, and the rows
-    right before it that name and explain the columns."""
+def _counts(line: str) -> bool:
+    """Whether it is neither empty nor a comment."""
+    return bool(line.strip()) and not line.lstrip().startswith(MARKS)
+
+
+def _header(lines: list[str], first: int | None = None) -> tuple[str, int, int, list[list[str]]]:
+    """Of the first lines: the separator, the number of columns, the place of the first row of numbers (which may be
+    known), and the rows right before it that name and explain the columns."""
     separator = _separator(lines)
     rows = [split_row(line, separator) for line in lines]
     width = _usual([len(row) for row in rows[len(rows) // 2 :]])
-    first = next((i for i, row in enumerate(rows) if len(row) == width and 2 * _told(row) >= width), None)
+    if first is None:
+        first = next((i for i, row in enumerate(rows) if len(row) == width and 2 * _told(row) >= width), None)
     if first is None:
         raise BadImage("no rows of numbers")
     if sum(_told(row) == len(row) for row in rows[:first]) > RAGGED * len(rows):

@@ -45,7 +45,7 @@ def read_piece(source: str | bytes | np.ndarray, place: Sequence[int], recording
         return read_series(source, place[0])
     try:
         if not head.startswith(b"PAR1"):
-            text = read_table(text_of(source, place))
+            text = read_table(text_of(source, place), place[1] - place[0])
             without = roles_of(text.names, recording).names
             return series_of_columns(text.names, text.units, text.columns, "CSV", text.notes, text.rate, without)
         table = opened_parquet(source)

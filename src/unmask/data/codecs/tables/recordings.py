@@ -4,10 +4,10 @@ A table is gone through once, row by row; afterwards a recording is read alone, 
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,8 @@ NUMBERING = {"id", "ids", "no", "nr", "num", "number", "name", "index"}
 LABELS = ("label", "class", "category", "activity", "target")
 SPLIT = ("split", "subset")
 HEAD = 1 << 16  # bytes of a text in which its header lies
+UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}  # by the first bytes of a text
+BOM = 2  # these
 Runs = list[tuple[int, int]]  # first and last but one, of bytes or rows
 
 
@@ -73,23 +75,39 @@ def recordings_of_text(source: str | bytes, recording: str | None = None) -> Div
     of each run of rows. Raises BadImage and OSError."""
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
         head = file.read(HEAD)
-        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16, whose lines do not end where bytes say
-            return Division()
-        form = form_of(head.decode("latin-1"), partial=len(head) == HEAD)
-        names = [name.encode("latin-1").decode("utf-8-sig", "replace") for name in form.names]
+        code = UTF16.get(head[:2], "latin-1")  # latin-1: a character for each byte, whatever the bytes mean
+        text = head[BOM if code != "latin-1" else 0 :].decode(code, "ignore")
+        form = form_of(text, partial=len(head) == HEAD)
+        begins = len(text[: form.begins].encode(code)) + (BOM if code != "latin-1" else 0)
+        names = form.names
+        if code == "latin-1":
+            names = [name.encode("latin-1").decode("utf-8-sig", "replace") for name in names]
         roles = roles_of(names, recording)
         if not roles.names:
             return Division()
         rows, columns = _Rows(roles), [names.index(name) for name in roles.names]
-        start, separator = form.begins, None if form.separator == " " else form.separator.encode()
+        start, separator = begins, None if form.separator == " " else form.separator.encode()
         file.seek(start)
-        for line in file:
+        for line, length in _lines(file, code):
             cells = line.split(separator)
             whole = len(cells) == len(names) and bool(line.strip())
-            rows.add(tuple(cells[i].strip().strip(b'"') for i in columns) if whole else None, start, start + len(line))
-            start += len(line)
+            rows.add(tuple(cells[i].strip().strip(b'"') for i in columns) if whole else None, start, start + length)
+            start += length
     readable = [[cell.decode("utf-8", "replace") for cell in key] for key in rows.runs]
-    return rows.division((0, form.begins), readable)
+    return rows.division((0, begins), readable)
+
+
+def _lines(file: BinaryIO, code: str) -> Iterator[tuple[bytes, int]]:
+    """The lines from here on, with the number of bytes that each takes in the file; those of UTF-16 as UTF-8. Raises
+    BadImage where one is cut within a character."""
+    if code == "latin-1":
+        yield from ((line, len(line)) for line in file)
+        return
+    try:
+        for line in io.TextIOWrapper(file, encoding=code, errors="surrogatepass", newline="\n"):
+            yield line.encode(errors="replace"), len(line.encode(code, "surrogatepass"))
+    except UnicodeDecodeError as error:
+        raise BadImage("truncated or damaged (it ends within a character)") from error
 
 
 def text_of(source: str | bytes, place: Sequence[int]) -> bytes:
@@ -99,7 +117,8 @@ def text_of(source: str | bytes, place: Sequence[int]) -> bytes:
         for first, end in _pairs(place):
             file.seek(first)
             parts.append(file.read(end - first))
-    return b"".join(part if part.endswith(b"\n") else part + b"\n" for part in parts)
+    end = "\n".encode(UTF16.get(parts[0][:BOM], "latin-1"))
+    return b"".join(part if part.endswith(end) else part + end for part in parts)
 
 
 def recordings_of_parquet(table: pq.ParquetFile, recording: str | None = None) -> Division:
