@@ -6,8 +6,9 @@
 DATA is what `unmask pretrain` takes: a folder of clips, volumes, recordings, scenes, clouds, series or images. The run
 is planned as there, and steps are measured as the plan measures them, in turns: with samples made in the main process
 and, where this process may use two cores, by a worker process beside it. Shares are those of a step's time in which it
-waits for its samples. Samples per second are made without a model, by seconds that the core worked (CPU time), so that
-other work on the machine hardly counts. What is left open is chosen for this machine.
+waits for its samples, some of which may come from memory, as in a run. Samples per second are all decoded anew, without
+a model, by seconds that the core worked (CPU time), so that other work on the machine hardly counts. What is left open
+is chosen for this machine.
 """
 
 import argparse
@@ -70,7 +71,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     speeds: list[float] = []
     steps: dict[int, list[Any]] = {count: [] for count in counts}
     for _ in range(options.rounds):
-        speeds.append(speed(make_loader(config, samples, workers=0), options.batches))
+        speeds.append(speed(make_loader(config, samples.light(), workers=0), options.batches))
         for count in counts:
             loader = partial(make_loader, config, samples, workers=count)
             steps[count].append(trial(model, loader, draft.plan, devices, retry=False, enough=options.seconds))
@@ -79,6 +80,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "word": config.data.word,
         "samples": len(samples),
+        "in_memory_mb": round(sum(content.nbytes for content in samples.cache.values()) / 2**20, 1),
         "modality": config.data.modality,
         "image_size": config.data.image_size,
         "patch_size": config.model.patch_size,
@@ -118,8 +120,9 @@ def text(measured: dict[str, Any]) -> str:
     size = " x ".join(map(str, measured["image_size"]))
     lines = [
         f"{measured['samples']:,} {measured['word']}s, {measured['modality']}: {size}, patch {measured['patch_size']},"
-        f" {measured['model']}, batch {measured['batch']:,}, {cores()} of the cores",
-        f"decoded and cut: {measured['per_second']:,.1f} {measured['word']}s per second of one core",
+        f" {measured['model']}, batch {measured['batch']:,}, {'one core' if cores() == 1 else f'{cores()} cores'}",
+        f"decoded and cut: {measured['per_second']:,.1f} {measured['word']}s per second of one core;"
+        f" in a run, {measured['in_memory_mb']:,} MB of decoded samples are in memory",
     ]
     for count, found in measured["workers"].items():
         low, middle, high = found["share"]
@@ -158,7 +161,8 @@ def make_scenes(folder: Path, count: int) -> None:
 
 
 def make_clouds(folder: Path, count: int) -> None:
-    np.savez(folder / "clouds.npz", points=np.random.default_rng(0).normal(size=(count, 128, 3)).astype(np.float32))
+    for number in range(count):
+        np.save(folder / f"{number}.npy", np.random.default_rng(number).normal(size=(128, 3)).astype(np.float32))
 
 
 def make_series(folder: Path, count: int) -> None:

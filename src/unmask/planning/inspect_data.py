@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from unmask.data.datasets.held import hold
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples, glimpse
 from unmask.data.modality import IMAGE
@@ -26,11 +27,12 @@ def look_at(
     shuffle_buffer: int | None = None,
     max_bad: float = 0.05,
     modality: str | None = IMAGE,
+    in_memory: bool = True,
 ) -> tuple[Sheet, Samples | StreamSamples]:
     """Opens and inspects the data: the training split if there are splits, otherwise everything.
 
     max_side: pixels to which larger images are shrunk; channels: None for as many as the data has; modality: the
-    kind of samples, None for what most are. Raises UserError for
+    kind of samples, None for what most are; in_memory: clips may be decoded beforehand. Raises UserError for
     data that cannot be opened, DataError if more than a share of `max_bad` is bad.
     """
     if is_stream(data):
@@ -42,15 +44,25 @@ def look_at(
     source = open_source(data, modality)
     train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     indices = train or list(range(len(source.items)))
+    room = int(CACHE_SHARE * machine("cpu", "32").memory)
     with progress(console, f"looking at the {source.modality.word}s", len(indices)) as update:
         sheet, cache = inspect(
             source,
             indices=indices,
             max_side=max_side,
-            keep_bytes=int(CACHE_SHARE * machine("cpu", "32").memory),
+            keep_bytes=room,
             progress=update,
         )
     good = _good(sheet, indices, console, max_bad)
+    if in_memory:
+        with progress(console, f"decoding the {source.modality.word}s", len(cache)) as update:
+            held = hold(cache, room - sum(content.nbytes for content in cache.values()), update)
+        if held is not None:
+            size = sum(content.nbytes for content in held.values()) / 2**20
+            console.print(
+                f"In memory: {many(len(held), sheet.word)}, decoded, {size:,.0f} MB (--in-memory off: each when needed)"
+            )
+            cache = held
     shared = {"channels": channels or sheet.channels, "max_side": max_side, "usual_range": sheet.usual_range}
     return sheet, Samples(source, good, cache=cache, **shared)
 

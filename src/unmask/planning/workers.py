@@ -64,7 +64,7 @@ def plan_workers(plan: Plan, machine: Machine, preparing: float, step: float) ->
 def _obstacles(settings: dict[str, Any], sheet: Sheet, machine: Machine) -> tuple[str | None, str | None]:
     """Why images cannot be kept on the device, and why they rather should not."""
     if len(sheet.max_size) != 2 or sheet.modality != IMAGE:
-        return f"{sheet.word}s are read as they are needed", None
+        return f"{sheet.word}s are cut one by one, not on the device", None
     height, width = sheet.max_size
     num_bytes = sheet.count * settings["channels"] * height * width
     never = rather_not = None

@@ -204,6 +204,7 @@ def inspect_options(options: Pretrain, saved: Config | None, console: Console) -
         shuffle_buffer=options.shuffle_buffer,
         max_bad=options.max_bad,
         modality=saved.record.asked.get("modality") if saved else options.modality,  # found, it would take more files
+        in_memory=options.in_memory != "off",
     )
 
 

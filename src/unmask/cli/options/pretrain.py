@@ -119,7 +119,7 @@ class Pretrain(RuntimeOptions, EncoderOptions):
     devices: PositiveInt | None = None
     nodes: PositiveInt | None = None  # machines; only checked, as --devices; by default not checked
     views_per_image: Few = 1  # crops taken of each decoded image, side by side in a batch
-    # keep all images on the device; auto: small ones of one size that fit
+    # keep all images on the device; auto: small ones of one size that fit, and decoded clips in memory; off: neither
     in_memory: Literal["auto", "on", "off"] = "auto"
     # how crops are resized: exact is antialiased, fast uses OpenCV; auto: fast where crops hardly shrink
     resize: Literal["auto", "exact", "fast"] = "auto"

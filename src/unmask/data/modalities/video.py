@@ -48,6 +48,19 @@ class Moving:
     def frames(self, numbers: Sequence[int]) -> UInt8[Tensor, "c t h w"]:
         return to_channels(self.clip.frames(numbers, self.max_side), self.channels)
 
+    @property
+    def held_bytes(self) -> int:
+        """What all frames take, decoded."""
+        frames, height, width = self.clip.size
+        share = min(1.0, (self.max_side or height) / min(height, width))
+        return round(frames * height * width * share**2 * self.clip.channels)
+
+    def held(self) -> "Moving":
+        """The same clip with all frames decoded. Raises BadImage."""
+        frames = self.clip.frames(range(self.num_frames), self.max_side)
+        array = frames.permute(1, 2, 3, 0).contiguous().numpy()  # t h w c
+        return Moving(open_clip(array, rate=self.clip.rate), self.channels, None, array.nbytes)
+
 
 @dataclass(frozen=True)
 class Held:

@@ -8,7 +8,7 @@ with a point. Lines before the header (the name of a device, comments) are passe
 import csv
 import io
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.csv
@@ -56,17 +56,29 @@ class Table:
     rate: float | None = None  # Hz, where a line before the table states it
 
 
-def read_table(data: bytes, begins: int | None = None) -> Table:
-    """Columns as pyarrow reads them: numbers, times, text. begins: bytes before the first row, where they are known, as
-    of a part of a table, whose first row may lack values. Raises BadImage for what is no table."""
+@dataclass(frozen=True)
+class Form:
+    """How a table in text is written."""
+
+    separator: str
+    width: int  # columns
+    names: list[str]  # of these; empty where there is no header
+    first: int  # lines before the first row of numbers, without empty ones and comments
+    begins: int = 0  # characters before it
+
+
+def read_table(data: bytes, form: Form | None = None) -> Table:
+    """Columns as pyarrow reads them: numbers, times, text. form: of the whole table, where this is its header and some
+    of its rows, which may not tell. Raises BadImage for what is no table."""
     text = _text(data)
     lines = [line for line in text.splitlines() if line.strip()]
     kept = [line for line in lines if _counts(line)]
     if not kept:
         raise BadImage("empty file" if not lines else "comments only")
-    known = None if begins is None else sum(map(_counts, _text(data[:begins]).splitlines()))
-    separator, width, first, heads = _header(kept[:LOOKED_AT], known)
+    form = form or _form(kept[:LOOKED_AT])
+    separator, width, first = form.separator, form.width, form.first
     rows = [split_row(line, separator) for line in kept[:LOOKED_AT]]
+    heads = _heads(rows[:first], width)
     notes = [f"{many(first - len(heads), 'line')} before the table passed over"] if first > len(heads) else []
     names, units = heads[0] if heads else [], heads[1] if len(heads) == 2 else []
     columns = [_times(column) for column in _columns(kept[first:], separator, width, rows[first:], notes)]
@@ -74,15 +86,6 @@ def read_table(data: bytes, begins: int | None = None) -> Table:
         columns, names, units = columns[:-1], names[:-1], units[:-1]
     said = RATE.search("\n".join(lines[: lines.index(kept[first])]))
     return Table(names, columns, notes, units, float(said[1]) if said and float(said[1]) > 0 else None)
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a table in text is written."""
-
-    separator: str
-    names: list[str]  # of its columns; empty where there is no header
-    begins: int  # characters before the first row of numbers
 
 
 def form_of(text: str, *, partial: bool) -> Form:
@@ -93,8 +96,8 @@ def form_of(text: str, *, partial: bool) -> Form:
     kept = [place for place, line in enumerate(lines) if _counts(line)]
     if not kept:
         raise BadImage("no rows of numbers")
-    separator, _, first, heads = _header([lines[place].rstrip("\r\n") for place in kept[:LOOKED_AT]])
-    return Form(separator, heads[0] if heads else [], sum(map(len, lines[: kept[first]])))
+    form = _form([lines[place].rstrip("\r\n") for place in kept[:LOOKED_AT]])
+    return replace(form, begins=sum(map(len, lines[: kept[form.first]])))
 
 
 def _counts(line: str) -> bool:
@@ -102,19 +105,22 @@ def _counts(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith(MARKS)
 
 
-def _header(lines: list[str], first: int | None = None) -> tuple[str, int, int, list[list[str]]]:
-    """Of the first lines: the separator, the number of columns, the place of the first row of numbers (which may be
-    known), and the rows right before it that name and explain the columns."""
+def _heads(rows: list[list[str]], width: int) -> list[list[str]]:
+    """Of the rows before the numbers, those right before them that name and explain the columns."""
+    return [row for row in rows if len(row) == width][-2:]
+
+
+def _form(lines: list[str]) -> Form:
+    """By the first lines, without empty ones and comments."""
     separator = _separator(lines)
     rows = [split_row(line, separator) for line in lines]
     width = _usual([len(row) for row in rows[len(rows) // 2 :]])
-    if first is None:
-        first = next((i for i, row in enumerate(rows) if len(row) == width and 2 * _told(row) >= width), None)
+    first = next((i for i, row in enumerate(rows) if len(row) == width and 2 * _told(row) >= width), None)
     if first is None:
         raise BadImage("no rows of numbers")
     if sum(_told(row) == len(row) for row in rows[:first]) > RAGGED * len(rows):
         raise BadImage("rows of different lengths")
-    return separator, width, first, [row for row in rows[:first] if len(row) == width][-2:]
+    return Form(separator, width, (_heads(rows[:first], width) or [[]])[0], first)
 
 
 def _text(data: bytes) -> str:

@@ -11,6 +11,7 @@ from unmask.data.codecs.series import Series, count_series, list_columns, opened
 from unmask.data.codecs.tables.delimited import read_table
 from unmask.data.codecs.tables.recordings import (
     Roles,
+    form_in,
     recordings_of_parquet,
     recordings_of_text,
     roles_of,
@@ -45,7 +46,7 @@ def read_piece(source: str | bytes | np.ndarray, place: Sequence[int], recording
         return read_series(source, place[0])
     try:
         if not head.startswith(b"PAR1"):
-            text = read_table(text_of(source, place), place[1] - place[0])
+            text = read_table(text_of(source, place), form_in(source))
             without = roles_of(text.names, recording).names
             return series_of_columns(text.names, text.units, text.columns, "CSV", text.notes, text.rate, without)
         table = opened_parquet(source)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scenes.piece import Cut, Division
 from unmask.data.codecs.tables.clock import words_of
-from unmask.data.codecs.tables.delimited import form_of
+from unmask.data.codecs.tables.delimited import Form, form_of
 from unmask.data.names import SPLITS
 
 RECORDINGS = ("recording", "record", "session", "subject", "trial", "segment", "window", "sequence", "uid")
@@ -26,6 +26,7 @@ SPLIT = ("split", "subset")
 HEAD = 1 << 16  # bytes of a text in which its header lies
 UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}  # by the first bytes of a text
 BOM = 2  # these
+BYTES = "latin-1"  # of other texts: a character for each byte, whatever the bytes mean
 Runs = list[tuple[int, int]]  # first and last but one, of bytes or rows
 
 
@@ -74,14 +75,10 @@ def recordings_of_text(source: str | bytes, recording: str | None = None) -> Div
     """The recordings in a table of text; none where no column tells them apart. A place is the bytes of the header, and
     of each run of rows. Raises BadImage and OSError."""
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-        head = file.read(HEAD)
-        code = UTF16.get(head[:2], "latin-1")  # latin-1: a character for each byte, whatever the bytes mean
-        text = head[BOM if code != "latin-1" else 0 :].decode(code, "ignore")
-        form = form_of(text, partial=len(head) == HEAD)
-        begins = len(text[: form.begins].encode(code)) + (BOM if code != "latin-1" else 0)
+        form, code, begins = _beginning(file)
         names = form.names
-        if code == "latin-1":
-            names = [name.encode("latin-1").decode("utf-8-sig", "replace") for name in names]
+        if code == BYTES:
+            names = [name.encode(BYTES).decode("utf-8-sig", "replace") for name in names]
         roles = roles_of(names, recording)
         if not roles.names:
             return Division()
@@ -97,17 +94,35 @@ def recordings_of_text(source: str | bytes, recording: str | None = None) -> Div
     return rows.division((0, begins), readable)
 
 
-def _lines(file: BinaryIO, code: str) -> Iterator[tuple[bytes, int]]:
+def form_in(source: str | bytes) -> Form:
+    """How a table of text is written. Raises BadImage and OSError."""
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        return _beginning(file)[0]
+
+
+def _beginning(file: io.BufferedIOBase) -> tuple[Form, str, int]:
+    """How a table is written, its encoding, and the bytes before its first row."""
+    head = file.read(HEAD)
+    code, mark = (UTF16[head[:BOM]], BOM) if head[:BOM] in UTF16 else (BYTES, 0)
+    text = head[mark:].decode(code, "ignore")
+    form = form_of(text, partial=len(head) == HEAD)
+    return form, code, mark + len(text[: form.begins].encode(code))
+
+
+def _lines(file: io.BufferedIOBase, code: str) -> Iterator[tuple[bytes, int]]:
     """The lines from here on, with the number of bytes that each takes in the file; those of UTF-16 as UTF-8. Raises
     BadImage where one is cut within a character."""
-    if code == "latin-1":
+    if code == BYTES:
         yield from ((line, len(line)) for line in file)
         return
+    text = io.TextIOWrapper(file, encoding=code, errors="surrogatepass", newline="\n")
     try:
-        for line in io.TextIOWrapper(file, encoding=code, errors="surrogatepass", newline="\n"):
+        for line in text:
             yield line.encode(errors="replace"), len(line.encode(code, "surrogatepass"))
     except UnicodeDecodeError as error:
         raise BadImage("truncated or damaged (it ends within a character)") from error
+    finally:
+        text.detach()  # the file is closed by who opened it
 
 
 def text_of(source: str | bytes, place: Sequence[int]) -> bytes:
@@ -117,7 +132,7 @@ def text_of(source: str | bytes, place: Sequence[int]) -> bytes:
         for first, end in _pairs(place):
             file.seek(first)
             parts.append(file.read(end - first))
-    end = "\n".encode(UTF16.get(parts[0][:BOM], "latin-1"))
+    end = "\n".encode(UTF16.get(parts[0][:BOM], BYTES))
     return b"".join(part if part.endswith(end) else part + end for part in parts)
 
 
