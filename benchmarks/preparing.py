@@ -43,6 +43,7 @@ def planned(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     from unmask.runtime.machine import machine as look_at_machine
 
     names = ("modality", "image_size", "patch_size", "batch", "model", "decoder", "device", "precision")
+    names += ("views_per_image", "in_memory")
     asked = {name: value for name in names if (value := getattr(options, name)) is not None}
     pretrain = Pretrain((str(options.data),), **asked, steps=1)
     here = look_at_machine(pretrain.device, pretrain.precision)
@@ -189,6 +190,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--model")
     parser.add_argument("--decoder")
+    parser.add_argument("--views-per-image", type=int)
+    parser.add_argument("--in-memory", choices=("auto", "on", "off"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="32")
     parser.add_argument("--rounds", type=int, default=3)

@@ -31,7 +31,7 @@ def opened(folder, console, **options):
 
 def test_held_clips_give_the_same_frames_and_views_without_being_decoded_again(folder, monkeypatch):
     console = Console(record=True, width=200, file=io.StringIO())
-    held, read = opened(folder, console), opened(folder, console, in_memory=False)
+    held, read = opened(folder, console), opened(folder, console, in_memory="off")
     assert console.export_text().count("In memory: 4 clips, decoded") == 1
     modality = held.source.modality
     view = modality.window("random", (4, 16, 16), 0.5, False, "exact")

@@ -27,12 +27,12 @@ def look_at(
     shuffle_buffer: int | None = None,
     max_bad: float = 0.05,
     modality: str | None = IMAGE,
-    in_memory: bool = True,
+    in_memory: str = "auto",
 ) -> tuple[Sheet, Samples | StreamSamples]:
     """Opens and inspects the data: the training split if there are splits, otherwise everything.
 
     max_side: pixels to which larger images are shrunk; channels: None for as many as the data has; modality: the
-    kind of samples, None for what most are; in_memory: clips may be decoded beforehand. Raises UserError for
+    kind of samples, None for what most are; in_memory: "off" where no clip is decoded beforehand. Raises UserError for
     data that cannot be opened, DataError if more than a share of `max_bad` is bad.
     """
     if is_stream(data):
@@ -54,7 +54,7 @@ def look_at(
             progress=update,
         )
     good = _good(sheet, indices, console, max_bad)
-    if in_memory:
+    if in_memory != "off":
         with progress(console, f"decoding the {source.modality.word}s", len(cache)) as update:
             held = hold(cache, room - sum(content.nbytes for content in cache.values()), update)
         if held is not None:

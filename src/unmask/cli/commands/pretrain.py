@@ -196,15 +196,14 @@ def look_at_data(
 
 def inspect_options(options: Pretrain, saved: Config | None, console: Console) -> tuple[Sheet, Samples | StreamSamples]:
     """Opens and inspects the data that the options name. saved: the configuration of a resumed run."""
+    given = {name: getattr(options, name) for name in ("shuffle_buffer", "max_bad", "in_memory")}
     return look_at(
         texts(options.data),
         console,
         max_side=saved.data.max_side if saved else decode_side(numbers(options.image_size or 224)),
         channels=options.channels or (saved.data.channels if saved else None),
-        shuffle_buffer=options.shuffle_buffer,
-        max_bad=options.max_bad,
         modality=saved.record.asked.get("modality") if saved else options.modality,  # found, it would take more files
-        in_memory=options.in_memory != "off",
+        **given,
     )
 
 
