@@ -121,6 +121,8 @@ def assert_same(seen, expected):
 def test_recordings_of_a_text_are_those_of_the_table_read_whole(table, code, end, separator, ended):
     text = table.to_csv(index=False, sep=separator, lineterminator=end)
     source = CODES[code] + (text if ended else text.removesuffix(end)).encode(code)
+    if separator == "\t":  # a row of tabs alone is an empty line, which is passed over
+        table = table[(table["subject"] != "") | table[["x", "y"]].notna().any(axis=1)]
     assert_same(list(read_all(source)), expected_recordings(table))
 
 

@@ -173,10 +173,10 @@ class _Rows:
 
     def add(self, key: tuple[Any, ...] | None, first: int, end: int) -> None:
         """key: None where a row says nothing: it belongs to the one before."""
+        self.count += key is not None
         key = self.last if key is None else key
         if key is None:
             return
-        self.count += 1
         runs = self.runs.setdefault(key, [])
         if runs and runs[-1][1] == first:
             runs[-1] = (runs[-1][0], end)
