@@ -130,8 +130,8 @@ def steps(available: int, count: int, step: int) -> tuple[int, int]:
 
 class Video(Modality):
     cheaper = (
-        "--views-per-image 2 or more; larger clips encoded anew at a height of about {side} (ffmpeg -i CLIP"
-        " -vf scale=-2:{side} OUT), half as much again as a model sees"
+        "larger clips encoded anew at a height of about {side} (ffmpeg -i CLIP -vf scale=-2:{side} OUT), half as much"
+        " again as a model sees, so that they may fit into memory too; --views-per-image 4 or more"
     )
     word, axes, sizes = "clip", ("frames", "height", "width"), ("frames", "height", "width")
     colour, by_path = True, True
