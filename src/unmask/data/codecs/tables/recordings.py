@@ -100,7 +100,7 @@ def form_in(source: str | bytes) -> Form:
         return _beginning(file)[0]
 
 
-def _beginning(file: io.BufferedIOBase) -> tuple[Form, str, int]:
+def _beginning(file: io.BufferedReader | io.BytesIO) -> tuple[Form, str, int]:
     """How a table is written, its encoding, and the bytes before its first row."""
     head = file.read(HEAD)
     code, mark = (UTF16[head[:BOM]], BOM) if head[:BOM] in UTF16 else (BYTES, 0)
@@ -109,7 +109,7 @@ def _beginning(file: io.BufferedIOBase) -> tuple[Form, str, int]:
     return form, code, mark + len(text[: form.begins].encode(code))
 
 
-def _lines(file: io.BufferedIOBase, code: str) -> Iterator[tuple[bytes, int]]:
+def _lines(file: io.BufferedReader | io.BytesIO, code: str) -> Iterator[tuple[bytes, int]]:
     """The lines from here on, with the number of bytes that each takes in the file; those of UTF-16 as UTF-8. Raises
     BadImage where one is cut within a character."""
     if code == BYTES:
