@@ -1,5 +1,7 @@
 """Alignment with a frozen encoder of images: CLIP's loss, parts are seen alone, incomplete pairs do not count."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.nn.functional import normalize
 
 from unmask.data.modality import make_modality
 from unmask.errors import UserError
+from unmask.methods import align
 from unmask.methods.align import Align
 from unmask.methods.losses.pairs import distance_of_pairs, find_partners, guessing_of_pairs, info_nce_of_pairs
 from unmask.models.encoder import create_encoder
@@ -177,3 +180,11 @@ def test_what_cannot_be_aligned_is_refused():
         Align(encoder, of=str(teacher_file()))
     with pytest.raises(UserError, match="name a trained one"):
         Align(joint_encoder(), of="random")
+
+
+def test_an_encoder_of_recordings_is_no_teacher(monkeypatch):
+    sound = make_modality("audio(rate=4000, seconds=0.16, bands=8)")
+    encoder = create_encoder(MODEL, image_size=(16, 8), patch_size=8, channels=1, **sound.for_encoder)
+    monkeypatch.setattr(align, "PooledTeacher", lambda *given: SimpleNamespace(encoder=encoder, dim=encoder.dim))
+    with pytest.raises(UserError, match="it needs an encoder of images; that is one of recordings"):
+        Align(joint_encoder(), of=str(teacher_file()))

@@ -84,6 +84,8 @@ class Align(Comparing):
         self.parts: tuple[Part | None, ...] = encoder.grid.parts or (None,)  # None: the whole
         seen = encoder if self.layout is None else self.layout.alone(self.place)
         self.teacher = PooledTeacher(of, seen, model, size)
+        if (kind := make_modality(self.teacher.encoder.modality)).word != make_modality(IMAGE).word:
+            raise UserError(f"align(of={of!r}): it needs an encoder of images; that is one of {kind.word}s")
         self.space = open_word_space(of)
         width = self.space.shape["out"] if self.space else self.teacher.dim
         self.head = nn.Linear(encoder.dim, width)

@@ -2,7 +2,8 @@
 
 from statistics import fmean, median
 
-from unmask.data.modality import IMAGE, make_modality
+from unmask.data.modality import IMAGE
+from unmask.data.settings import cheaper
 from unmask.evaluation.doctor.subject import Finding, Subject, Unknown
 from unmask.training.log import ENOUGH, ROLLED_BACK, little_learnt
 from unmask.training.schedule import peak_rate
@@ -85,10 +86,11 @@ def waiting(subject: Subject) -> list[Finding]:
     if share <= MAX_WAITING:
         return []
     workers = subject.config["settings"].get("workers")
-    modality = subject.config["settings"].get("modality") or IMAGE
-    cheaper = "pack the data once (unmask pack DATA OUT.pack) and train on the pack"
-    cheaper = cheaper if modality == IMAGE else make_modality(modality).cheaper
-    remedy = f"{cheaper}; or give more --workers"
+    settings = subject.config["settings"]
+    modality = settings.get("modality") or IMAGE
+    remedy = "pack the data once (unmask pack DATA OUT.pack) and train on the pack, or give more --workers"
+    if modality != IMAGE:
+        remedy = f"give more --workers; cheaper to read: {cheaper(modality, settings['image_size'])}"
     return [Finding(f"{share:.0%} of the time goes by waiting for data, with {workers} workers", remedy)]
 
 
