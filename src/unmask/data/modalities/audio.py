@@ -90,7 +90,8 @@ class Audio(Modality):
         (Baevski et al. 2020), since loudness says more of people and microphones than of what is heard; "stored":
         loudness is kept, as in AudioMAE."""
         self.seconds = seconds
-        self.given, self.level = (rate, seconds, bands), level
+        self.given: tuple[int | None, float | None, int | None] = (rate, seconds, bands)
+        self.level: Level = level
         self.rate, self.open = rate or RATE, None in self.given
         self.bands = bands or BANDS[self.rate <= LOW_RATE]
         self.mel = Mel(rate=self.rate, bands=self.bands)
