@@ -32,7 +32,7 @@ DERIVED = ()
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions:
-    """A class for every pixel of images, voxel of volumes or point of clouds."""
+    """A class for every pixel, voxel of volumes or point of clouds."""
 
     # what is trained: full, or linear (the head alone); by default full
     protocol: Annotated[str | None, OneOf(PROTOCOLS, "to segment ")] = None
