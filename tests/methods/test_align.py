@@ -178,6 +178,9 @@ def test_what_cannot_be_aligned_is_refused():
     encoder = joint_encoder(f"multimodal(sound=audio(rate=4000, seconds=0.16, bands=8), ecg=signal, {two})")
     with pytest.raises(UserError, match="a part that is an image; the parts are sound=audio, ecg=signal"):
         Align(encoder, of=str(teacher_file()))
+    for seen in (("rgb",), ("sound", "depth")):
+        with pytest.raises(UserError, match="align needs rgb and another part to be seen"):
+            Align(joint_encoder(TEXT.replace(", sizes=", f", seen={seen}, sizes=")), of=str(teacher_file()))
     with pytest.raises(UserError, match="name a trained one"):
         Align(joint_encoder(), of="random")
 

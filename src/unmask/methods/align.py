@@ -207,7 +207,9 @@ def _image_in(encoder: Encoder, image: str | None) -> tuple[Layout | None, int]:
         raise UserError(f"align needs a part that is an image; the parts are {', '.join(_in_words(modality))}")
     if image is not None and image not in images:
         raise UserError(f"align(image={image!r}){closest(image, images)} Parts that are images: {', '.join(images)}")
-    return modality.layout, names.index(image or images[0])
+    if (own := image or images[0]) not in modality.seen or len(modality.seen) < 2:
+        raise UserError(f"align needs {own} and another part to be seen; seen={list(modality.seen)!r} lets it see less")
+    return modality.layout, names.index(own)
 
 
 def _in_words(modality: Multimodal) -> list[str]:

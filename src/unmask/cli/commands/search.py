@@ -151,7 +151,10 @@ def _recalls(options: Search, across: Across, index: Index, subject: Subject, ou
     with progress(subject.console, "comparing pairs", len(samples)) as update:
         judged = recalls(across.objective, samples, options.batch, subject.device, update)
     if not judged:
-        raise DataError(f"no sample of {samples.source.where} has an image and something else, so nothing can be found")
+        raise DataError(
+            f"recall needs two samples or more that have an image and something else, and {samples.source.where} has"
+            " fewer: one alone is always found"
+        )
     write_json(out / RECALL, {"recall": [recall.to_json() for recall in judged]})
     return judged
 

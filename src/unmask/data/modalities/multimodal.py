@@ -181,7 +181,7 @@ class Multimodal(Modality):
             decoded.append(own)
             notes += own.notes
         if not contents:
-            raise BadImage("; ".join(lost) or f"has none of the parts {', '.join(self.seen)}")
+            raise BadImage("; ".join(lost) or f"has no {' and no '.join(self.seen)}")
         size = sum(int(getattr(content, "nbytes", 0)) for content in contents.values())
         formats = " + ".join(own.format for own in decoded)
         facts = (formats, (len(contents),), 1, max(own.bits for own in decoded), tuple(dict.fromkeys(notes)))

@@ -155,7 +155,8 @@ def recalls(
     device: str,
     progress: Callable[[int], object] = lambda done: None,  # told the number of samples looked at
 ) -> list[Recall]:
-    """Of each part and the image, in both directions; of parts that come in no pair, nothing. As in a search, images
+    """Of each part and the image, in both directions; of parts that come in fewer than two pairs, nothing. As
+    in a search, images
     that are queries are seen by the frozen encoder, and those that are found by the one that was aligned."""
     objective, names = objective.to(device), names_of(objective)
     view = samples.source.modality.whole(objective.encoder.grid.size)
@@ -169,7 +170,7 @@ def recalls(
     judged = []
     for number, name in enumerate(names):
         there = whole["there"][:, number].bool()
-        if number == objective.place or not there.any():
+        if number == objective.place or there.sum() < 2:  # one pair alone is always found
             continue
         own = parts[there, number]
         judged.append(_recall(names[objective.place], name, image[there], own))
