@@ -174,7 +174,7 @@ COMMANDS = {  # words, and what its terminal says meanwhile
     ),
     "evaluate": (
         ["run", "--on", "images", "--draws", "2", *ON_CPU],
-        ["looking at the labelled images", "drawing the results"],
+        ["looking at the labelled data", "drawing the results"],
     ),
     "labels": (
         ["run", "--on", "images", "--draws", "1", "--fractions", "0.5", "--epochs", "1", *ON_CPU],

@@ -6,8 +6,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
 
-from unmask.report.palette import BLUE, GREY, LIGHT_GREY, VERMILION, rgb
-
 LANES = 12  # channels that are drawn at the most
 WIDTH, LANE = 3.0, 0.75  # inches of a picture, and of a lane
 ROOM = 0.12  # above and below a curve, as a share of its range
@@ -22,8 +20,10 @@ def curves(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A picture of a view; NaN leaves a gap. like: the sample whose ranges set the scale of each channel; hidden: times
     that are shaded; rebuilt: a second curve over the first."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: training begins without it
     from matplotlib.figure import Figure
+
+    from unmask.report.palette import BLUE, GREY, LIGHT_GREY, VERMILION
 
     known = np.atleast_2d(like.detach().float().cpu().numpy())[:LANES]
     figure = Figure(figsize=(WIDTH, LANE * max(2, len(known))), dpi=dpi)
@@ -48,6 +48,8 @@ def curves(
 def stacked(pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "sum w 3"]:
     """Pictures of several recordings below each other: between them there is room with a line in it, darker than those
     between channels, so that the channels of one do not seem to belong to the next."""
+    from unmask.report.palette import GREY, rgb
+
     height, width = pictures[0].shape[:2]
     gap = np.full((max(5, height // 8), width, 3), 255, np.uint8)
     gap[len(gap) // 2] = rgb(GREY)
