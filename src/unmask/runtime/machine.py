@@ -30,7 +30,7 @@ except ImportError:  # Windows has no such limits
     resource = None
 EXACT = 2e-6  # relative error of a product; fp32 has 2e-7 to 5e-7, TF32 about 3e-4, bf16 about 3e-3
 ROUNDS = 9  # repetitions of a measurement; the median counts
-WORTH = 1.1  # speed-up below which another backend is not worth it
+WORTH = 1.25  # speed-up below which another backend is not worth it: the choice would be a matter of chance
 HOPELESS = 0.25  # speed-up of small bf16 products below which large ones are not measured
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # glibc's names of what mallopt sets
 
@@ -199,7 +199,7 @@ def _matmul(device: str) -> tuple[str, str]:
     if error > EXACT:
         return "default", f"oneDNN would round here (relative error {error:.0e}), so it would not be fp32"
     if gain < WORTH:
-        return "default", f"oneDNN is not faster here ({gain:.1f} times)"
+        return "default", f"oneDNN is not much faster here ({gain:.1f} times)"
     return "onednn", f"{gain:.1f} times as fast as the default here, and still fp32 (relative error {error:.0e})"
 
 
