@@ -40,8 +40,8 @@ def without_times(out):
     kept = {}
     for key, line in records_in(out).items():
         results = [{k: v for k, v in result.items() if k != "seconds"} for result in line.get("results", ())]
-        for result in results:  # trained for many steps on tokens in half precision, a test image near the border flips
-            if result.get("judge") == "attentive":  # where a product is rounded otherwise in another process
+        for result in results:  # weights differ in their last digits with the number of threads, which jobs share: the
+            if result.get("judge") == "attentive":  # probe trains on, until a test image near the border flips
                 assert result.pop("correct").startswith("16:")
         kept[key] = {k: v for k, v in line.items() if k not in ("seconds", "results")} | {"r": results}
     return kept
