@@ -34,20 +34,20 @@ class Fault(NamedTuple):
 FAULTS = {
     "the rate is far too high": [
         Fault("mae", 0.3, "contrast"),
-        Fault("simmim", 0.1, "contrast", steps=45),
-        Fault("dbot", 0.3, "contrast"),
+        Fault("simmim", 0.05, "contrast", steps=60),
+        Fault("dbot", 1.0, "contrast", steps=60),
         Fault("vqvae(codes=64)", 1.0, "codes_in_use"),
         Fault("vqkd(codes=64, of='TEACHER')", 1.0, "codes_in_use"),
         Fault("igpt", 0.3, "guessing"),
-        Fault("siglip", 1.0, "spread"),
+        Fault("siglip", 1.0, "spread", steps=80),
         Fault("align(of='TEACHER')", 1.0, "guessing"),
-        Fault("distil(of='TEACHER', loss='smooth_l1')", 1.0, "spread"),
+        Fault("distil(of='TEACHER', loss='smooth_l1')", 3.0, "spread", steps=60),
     ],
     "the rate is far too low": [Fault("igpt", 1e-6, "guessing")],
     "the teacher is the student, and nothing keeps them apart": [
         Fault(f"byol(momentum=0.0, {PLAIN_HEADS})", 0.05, "spread", steps=50),
         Fault("data2vec(momentum=0.0)", 0.3, "spread"),
-        Fault("ijepa(momentum=0.0)", 1.0, "spread"),
+        Fault("ijepa(momentum=0.0)", 1.0, "spread", steps=60),
     ],
     "the temperature is too low": [
         Fault("simclr(temperature=0.003)", 1e-3, "guessing"),
@@ -71,6 +71,7 @@ FAULTS = {
         Fault("dinov2(spread=0.0)", 1.0, "spread"),
     ],
 }
+DRAWS = 5  # of images: at such rates a training fails more often than not, and which one does hangs on the last digits
 LONG = ("dino", "ibot", "dinov2", "ijepa", "lejepa")  # seconds
 PROVOKED = [
     pytest.param(fault, id=f"{fault.method}: {why}", marks=[pytest.mark.slow] * fault.method.startswith(LONG))
@@ -79,14 +80,14 @@ PROVOKED = [
 ]
 
 
-def trained(out, text, lr=1e-3, steps=24, unbalanced=None, batch=16):
-    """The records of a training at a constant rate."""
+def trained(out, text, lr=1e-3, steps=24, unbalanced=None, batch=16, images=0):
+    """A method trained at a constant rate, its records in `out`; images: which of the draws of images."""
     method = small_method(text.replace("TEACHER", str(teacher_file())))
     if unbalanced == "centre":
         method.centre.momentum = 1.0  # it stays where it is
     if unbalanced == "tokenizer":
         method.tokenizer.forward = lambda x, grid: torch.zeros(len(x), grid.num_units, dtype=torch.long)
-    seen = [views_of(method, count=batch, seed=seed) for seed in range(3)]
+    seen = [views_of(method, count=batch, seed=3 * images + number) for number in range(3)]
 
     def batches(first):
         while True:
@@ -123,10 +124,15 @@ def test_a_training_that_goes_well_shows_no_symptom(name, tmp_path, pretrained):
 def test_a_failure_that_is_provoked_is_told_with_its_remedy(fault, tmp_path, pretrained, monkeypatch):
     if fault.unbalanced == "sinkhorn":
         monkeypatch.setattr("unmask.methods.swav.sinkhorn", lambda scores, epsilon: (scores / epsilon).softmax(dim=1))
-    method = trained(tmp_path, fault.method, fault.lr, fault.steps, fault.unbalanced)
+    for images in range(DRAWS):
+        out = tmp_path / str(images)
+        out.mkdir()
+        method = trained(out, fault.method, fault.lr, fault.steps, fault.unbalanced, images=images)
+        if told := fault.scalar in [record["scalar"] for record in records(out, "symptom")]:
+            break
+    assert told
     (symptom,) = [symptom for symptom in method.symptoms if symptom.scalar == fault.scalar]
-    assert fault.scalar in [record["scalar"] for record in records(tmp_path, "symptom")]
-    findings = diagnosed(tmp_path, pretrained, parse(fault.method)[0])
+    findings = diagnosed(out, pretrained, parse(fault.method)[0])
     assert (symptom.says, symptom.remedy) in [(finding.what.split(" (")[0], finding.remedy) for finding in findings]
 
 
