@@ -3,8 +3,10 @@
 import json
 import signal
 import time
+from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image
 from support.forked import start, wait
 from support.small import SMALL
@@ -12,6 +14,7 @@ from support.two_classes import write
 
 import unmask
 from unmask.errors import DataError, UserError
+from unmask.runtime.machine import machine
 from unmask.studies.comparison.pieces import FIELDS
 from unmask.studies.engine import Records
 
@@ -40,9 +43,6 @@ def without_times(out):
     kept = {}
     for key, line in records_in(out).items():
         results = [{k: v for k, v in result.items() if k != "seconds"} for result in line.get("results", ())]
-        for result in results:  # weights differ in their last digits with the number of threads, which jobs share: the
-            if result.get("judge") == "attentive":  # probe trains on, until a test image near the border flips
-                assert result.pop("correct").startswith("16:")
         kept[key] = {k: v for k, v in line.items() if k not in ("seconds", "results")} | {"r": results}
     return kept
 
@@ -125,10 +125,22 @@ def test_killed_and_continued_it_finds_the_same(study, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_side_by_side_gives_what_one_after_the_other_gives(study, data, tmp_path):
+def test_side_by_side_gives_what_one_after_the_other_gives(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("unmask.studies.engine.machine", lambda *chosen: replace(machine(*chosen), cores=2))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as each of two processes on two cores; weights differ in their last digits with these
+    try:
+        unmask.compare(data, methods=METHODS, out=tmp_path / "one", **TINY)
+    finally:
+        torch.set_num_threads(threads)
     unmask.compare(data, methods=METHODS, out=tmp_path / "two", jobs=2, **TINY)
-    whole = without_times(study.path)
-    assert all(line == whole[key] for key, line in without_times(tmp_path / "two").items())
+    weights = [
+        {path.parent.name: path.read_bytes() for path in (tmp_path / out / "runs").rglob("encoder.safetensors")}
+        for out in ("one", "two")
+    ]
+    assert weights[0] == weights[1]
+    assert len(weights[0]) == len(METHODS)
+    assert without_times(tmp_path / "two") == without_times(tmp_path / "one")
 
 
 @pytest.mark.slow

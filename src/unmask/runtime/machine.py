@@ -131,6 +131,13 @@ class _Process:
     """Process-wide choices of `tune` for which torch has no switch."""
 
     fused_attention: bool | None = None
+    tuned: tuple[str, RuntimeSettings] | None = None
+
+
+def tuned() -> tuple[str, RuntimeSettings] | None:
+    """The device and the settings that `tune` applied in this process, so that others can apply the same instead of
+    measuring; None: it was not called."""
+    return _Process.tuned
 
 
 def fused_attention() -> bool | None:
@@ -157,6 +164,8 @@ def tune(device: str, settings: RuntimeSettings | None = None) -> str:
     if matmul == "onednn" and _onednn()[1] > EXACT:  # a run that began on another machine
         matmul, remark = "default", "oneDNN would not compute in fp32 on this CPU, so --matmul default is used."
     torch.set_float32_matmul_precision({"default": "highest", "onednn": "medium", "tf32": "high"}[matmul])
+    applied = {name: chosen[name] for name in ("attention", "allocator")} | {"matmul": matmul}
+    _Process.tuned = device, RuntimeSettings(device=device, **applied)
     return remark
 
 

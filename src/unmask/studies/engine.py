@@ -16,8 +16,9 @@ from rich.console import Console
 from unmask import registry
 from unmask.errors import Diverged, UserError
 from unmask.files import Json, parse_json
-from unmask.runtime.machine import machine
+from unmask.runtime.machine import machine, tune, tuned
 from unmask.runtime.progress import Update, make_say, progress
+from unmask.runtime.settings import RuntimeSettings
 from unmask.training.log import clock
 
 T = TypeVar("T")
@@ -163,11 +164,21 @@ def _finished(work: Work, wave: Sequence[Piece], update: Update) -> Iterator[tup
     longest_first = sorted(wave, key=lambda piece: -piece.cost)  # so that no core idles at the end
     pool = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")
     parts = registry.parts_given()
-    tasks = (delayed(_in_process)(work.there, piece, threads, parts) for piece in longest_first)
+    settings = tuned()
+    tasks = (delayed(_in_process)(work.there, piece, threads, parts, settings) for piece in longest_first)
     yield from cast(Iterator[tuple[Piece, Json]], pool(tasks))
 
 
-def _in_process(there: Callable[[Key], Json], piece: Piece, threads: int, parts: tuple[str, ...]) -> tuple[Piece, Json]:
+def _in_process(
+    there: Callable[[Key], Json],
+    piece: Piece,
+    threads: int,
+    parts: tuple[str, ...],
+    settings: tuple[str, RuntimeSettings] | None,
+) -> tuple[Piece, Json]:
+    """settings: what this process would otherwise choose for itself, by measuring, or not at all."""
+    if settings:
+        tune(*settings)
     torch.set_num_threads(threads)
     with registry.given(parts):
         return piece, survived(lambda key, tell: there(key), piece.key, lambda what, share: None)
