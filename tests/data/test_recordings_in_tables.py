@@ -172,6 +172,17 @@ def test_a_column_that_counts_rows_and_one_that_changes_within_a_recording_misle
     assert source.modality.decode(source.raw(0)).content.shape == (1, 20)
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_label_in_quotes_may_hold_the_separator(separator):
+    truth = {key: (f"walking{separator} {label}", *rest) for key, (label, *rest) in recordings().items()}
+    quoted = [(*row[:5], f'"{row[5]}"', row[6]) for row in columns_of(truth)]
+    text = as_csv(quoted, separator)
+    cuts = pieces_of(text).cuts
+    assert [cut.label for cut in cuts] == [label for label, *_ in truth.values()]
+    lengths = [read_piece(text, cut.place).values.shape[-1] for cut in cuts]
+    assert lengths == [values.shape[1] for _, _, values in truth.values()]
+
+
 def test_a_bad_recording_is_listed_and_the_others_are_used(tmp_path):
     path = tmp_path / "table.csv"
     rows = [f"{'' if i // 20 == 1 else i % 7},{i // 20}" for i in range(60)]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scenes.piece import Cut, Division
 from unmask.data.codecs.tables.clock import words_of
-from unmask.data.codecs.tables.delimited import Form, form_of
+from unmask.data.codecs.tables.delimited import Form, form_of, split_row
 from unmask.data.names import SPLITS
 
 RECORDINGS = ("recording", "record", "session", "subject", "trial", "segment", "window", "sequence", "uid")
@@ -87,8 +87,10 @@ def recordings_of_text(source: str | bytes, recording: str | None = None) -> Div
         file.seek(start)
         for line, length in _lines(file, code):
             cells = line.split(separator)
+            if b'"' in line:  # what is quoted may hold separators
+                cells = [cell.encode(BYTES) for cell in split_row(line.decode(BYTES), form.separator)]
             whole = len(cells) == len(names) and bool(line.strip())
-            rows.add(tuple(cells[i].strip().strip(b'"') for i in columns) if whole else None, start, start + length)
+            rows.add(tuple(cells[i].strip() for i in columns) if whole else None, start, start + length)
             start += length
     readable = [[cell.decode("utf-8", "replace") for cell in key] for key in rows.runs]
     return rows.division((0, begins), readable)
