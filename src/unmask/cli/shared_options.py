@@ -20,6 +20,7 @@ from unmask.plain import (
     Names,
     NonNegativeInt,
     Numbers,
+    PartOf,
     Place,
     PositiveFloat,
     PositiveInt,
@@ -149,6 +150,7 @@ class StudyOptions(ConfigOption):
     out: Place = Path("study")  # folder for the study; repeat the command to continue it
     labels: NonNegativeInt | None = 2000  # number of labelled training images to judge with, 0 for all
     model: ModelName = None  # timm model of the baseline, with options if you like; by default chosen as by pretrain
+    modality: Annotated[str | None, PartOf("modality")] = None  # what the data is; by default what most files are
     # pixels that the model sees: one number, or height and width (480 640, or 480x640); by default chosen from the
     # data
     image_size: Annotated[Size, Gt(0)] = None

@@ -1,7 +1,7 @@
 """The data of a study: opened by the command, and again by every process that works for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
@@ -25,33 +25,44 @@ class Opening:
     labels: int | None  # training images to judge with at most
     test: int | None  # test images at most
     seed: int  # of their choice
+    modality: str | None = None  # what the samples are; None: what most files of the data are
 
     def samples(self, console: Console) -> tuple[Sheet, Samples]:
-        """The images to pretrain on. Raises UserError for a stream."""
+        """What to pretrain on. Raises UserError for a stream."""
         settings = {"max_side": self.max_side, "channels": self.channels, "max_bad": self.max_bad}
-        sheet, samples = look_at(self.data, console, **settings)
+        sheet, samples = look_at(self.data, console, modality=self.modality, **settings)
         if not isinstance(samples, Samples):
-            raise UserError("a study looks at its images again and again: bring the stream onto this disk, unmask pack")
+            raise UserError(
+                f"a study looks at its {sheet.word}s again and again: bring the stream onto this disk, unmask pack"
+            )
         return sheet, samples
 
+    def of_kind(self, samples: Samples) -> "Opening":
+        """The same, of the kind of data that the samples were found to be."""
+        return replace(self, modality=samples.source.modality.text)
+
     def labelled(self, console: Console, command: str, judged: Sequence[str] = ("train", "val", "test")) -> Labelled:
-        """The labelled images, with a validation split. judged: the splits that are looked at. Raises DataError for
+        """The labelled data, with a validation split. judged: the splits that are looked at. Raises DataError for
         data that cannot be judged on."""
         say = make_say(console)
-        with progress(console, "looking at the labelled images") as update:
+        with progress(console, "looking at the labelled data") as update:
             labelled = Labelled(
                 self.on or self.data,
                 max_side=self.max_side,
+                modality=self.modality,
                 most=self.labels,
                 most_test=self.test,
                 seed=self.seed,
                 say=say,
                 progress=update,
             )
+        word = labelled.source.modality.word
         if labelled.multi_label:
-            raise DataError(f"these images have several labels each; {command} judges on data with one label per image")
+            raise DataError(
+                f"these {word}s have several labels each; {command} judges on data with one label per {word}"
+            )
         counts = ", ".join(f"{len(labelled.splits[split]):,} {split}" for split in judged)
-        say(f"Judged on {counts} images of {len(labelled.classes)} classes")
+        say(f"Judged on {counts} {word}s of {len(labelled.classes)} classes")
         for line in labelled.check():
             say(line)
         return labelled

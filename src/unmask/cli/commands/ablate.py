@@ -15,6 +15,7 @@ from unmask.cli.verb import verb
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
+from unmask.data.modality import IMAGE
 from unmask.data.sheet import Sheet
 from unmask.errors import UserError
 from unmask.files import Json, read_json, write_json
@@ -37,6 +38,7 @@ from unmask.studies.ablation.forecast import Forecast, make_forecast
 from unmask.studies.ablation.one_run import Bench, Doing
 from unmask.studies.ablation.report import PAGE, RESULT, Facts, write_results
 from unmask.studies.engine import Piece, run_pieces
+from unmask.studies.in_words import encoder_words, samples_of
 from unmask.studies.opening import Opening
 from unmask.tasks.classification.plan import plan_transfer
 from unmask.tasks.classification.settings import ClassifySettings
@@ -47,8 +49,8 @@ __all__ = ["ablate"]
 STUDY = "study.json"
 NOT_SETTINGS = ("out", "dry_run", "parts", "jobs")
 PASSED_ON = (
-    "model", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision", "device", "workers",
-    "max_bad",
+    "model", "modality", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision",
+    "device", "workers", "max_bad",
 )  # fmt: skip
 NOISE = (
     "Intervals are 95 %, Student's over seeds; differences are paired by seed. Of twenty comparisons one is apart by"
@@ -103,6 +105,13 @@ def ablate(options: Ablate) -> Ablation | None:
     basis = Pretrain(options.data, **{name: getattr(options, name) for name in PASSED_ON}, steps=1)
     opening = _opening(options, begun.config if begun else None)
     sheet, samples = opening.samples(console)
+    opening = opening.of_kind(samples)
+    if sheet.modality != IMAGE and (names or factors):
+        option = f"--axes {' '.join(names)}" if names else "--sizes"
+        raise UserError(
+            f"{option} is of images, as in the paper, and these are {sheet.word}s: say what to vary, such as"
+            ' --axis "mask.ratio=0.6,0.75,0.9"'
+        )
     labelled = opening.labelled(console, "ablate")
     if begun is None:
         given = _given(basis, sheet, samples, here)
@@ -148,6 +157,7 @@ def _opening(options: Ablate, config: Config | None) -> Opening:
     return Opening(
         data=texts(options.data),
         on=texts(options.on),
+        modality=config.data.modality if config else options.modality,
         max_side=config.data.max_side if config else decode_side(numbers(options.image_size or 224)),
         channels=options.channels or (config.data.channels if config else None),
         max_bad=options.max_bad,
@@ -196,13 +206,13 @@ def _say_plan(
     for axis in axes:
         table.add_row(axis.name, "; ".join(v.label + ("*" if not v.changes else "") for v in axis.values))
     console.print(table)
-    config, count = bench.config, len(bench.samples)
+    config, count, samples = bench.config, len(bench.samples), samples_of(bench.config)
     images = forecast.steps * config.training.batch
     words = [
         "* the baseline, run once for all axes.",
         f"Baseline: {config.model.name}, {config.method.decoder}, {forecast.steps:,} steps of {config.training.batch}"
-        f" images ({images / count:.2g} passes over {count:,}); fine-tuned for"
-        f" {bench.tuning.epochs:.3g} passes over {len(bench.labelled.splits['train']):,} labelled images.",
+        f" {samples} ({images / count:.2g} passes over {count:,}); fine-tuned for"
+        f" {bench.tuning.epochs:.3g} passes over {len(bench.labelled.splits['train']):,} labelled {samples}.",
         *remarks,
         forecast.sentence(len(_values(axes)), options.seeds),
     ]
@@ -213,17 +223,20 @@ def _say_plan(
 def _facts(command: str, bench: Bench, axes: list[Axis], remarks: list[str], options: Ablate) -> Facts:
     """Facts about the study for its report, besides its results."""
     config, labelled, tuning = bench.config, bench.labelled, bench.tuning
-    size, splits = config.data.image_size, labelled.splits
+    samples, splits = samples_of(config), labelled.splits
     on = ", ".join(Path(place).name for place in texts(options.on) or texts(options.data))
     baseline = [
-        ("model", f"{config.model.name}, {size[0]} x {size[1]} px, patch {config.model.patch_size}"),
+        ("model", encoder_words(config)),
         ("decoder", config.method.decoder),
-        ("mask and target", "random, 75 %; pixels normalised per patch (the paper's ablations: raw pixels)"),
+        ("mask and target", f"{config.method.mask}; {config.method.target} (the paper's ablations: raw pixels)"),
         ("equal for all", options.equal),
         ("augmentation", f"random crops of {config.data.crop:g} to 1 of the area, mirrored: {config.data.flip}"),
-        ("pretraining", f"{bench.steps:,} steps of {config.training.batch} images, {len(bench.samples):,} images"),
-        ("fine-tuning", f"{tuning.epochs:.3g} passes over {len(splits['train']):,} labelled images"),
-        ("tested on", f"{len(splits['test']):,} images of {len(labelled.classes)} classes"),
+        (
+            "pretraining",
+            f"{bench.steps:,} steps of {config.training.batch} {samples}, {len(bench.samples):,} {samples}",
+        ),
+        ("fine-tuning", f"{tuning.epochs:.3g} passes over {len(splits['train']):,} labelled {samples}"),
+        ("tested on", f"{len(splits['test']):,} {samples} of {len(labelled.classes)} classes"),
         ("seeds", ", ".join(str(options.seed + i) for i in range(options.seeds))),
         ("machine", f"{config.record.machine.name}, precision {config.runtime.precision}"),
     ]

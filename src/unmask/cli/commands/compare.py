@@ -29,8 +29,8 @@ NOT_SETTINGS = ("out", "dry_run", "parts", "jobs", "config")
 GROWING = ("methods", "against", "seeds", "labels_per_class", "draws")  # a study may be extended by these
 STAND_IN = 1000  # steps, until the budget is divided by what a step costs
 PASSED_ON = (
-    "model", "image_size", "patch_size", "channels", "batch", "compile", "seed", "precision", "device", "workers",
-    "max_bad",
+    "model", "modality", "image_size", "patch_size", "channels", "batch", "compile", "seed", "precision",
+    "device", "workers", "max_bad",
 )  # fmt: skip
 
 
@@ -86,6 +86,7 @@ def _wanted(options: Compare, here: Machine) -> Wanted:
         opening=Opening(
             data=texts(options.data),
             on=texts(options.on),
+            modality=options.modality,
             max_side=decode_side(numbers(options.image_size or 224)),
             channels=options.channels,
             max_bad=options.max_bad,

@@ -28,6 +28,7 @@ from unmask.runtime.machine import autocast_dtype, choices, machine
 from unmask.runtime.machine import tune as tune_machine
 from unmask.runtime.progress import make_console
 from unmask.studies.engine import Records
+from unmask.studies.in_words import encoder_words, samples_of
 from unmask.studies.opening import Opening
 from unmask.studies.tuning.findings import Outcome
 from unmask.studies.tuning.halving import rungs
@@ -42,8 +43,8 @@ __all__ = ["tune"]
 STUDY = "study.json"
 NOT_SETTINGS = ("out", "dry_run", "parts", "jobs", "config")
 PASSED_ON = (
-    "model", "image_size", "patch_size", "channels", "method", "mask", "target", "decoder", "batch", "lr", "seed",
-    "precision", "device", "workers", "max_bad",
+    "model", "modality", "image_size", "patch_size", "channels", "method", "mask", "target", "decoder", "batch", "lr",
+    "seed", "precision", "device", "workers", "max_bad",
 )  # fmt: skip
 HOURS = 1.0  # of a study, when neither hours nor steps are given
 RESERVE = 0.05  # share of the time kept for pages and errors of the forecast
@@ -89,8 +90,9 @@ def tune(options: Tune) -> Tuned | None:
     here = machine(options.device, options.precision)
     tune_machine(here.device)
     opening = _opening(options, begun.config if begun else None)
-    labelled = opening.labelled(console, COMMAND, JUDGED)
     sheet, samples = opening.samples(console)
+    opening = opening.of_kind(samples)
+    labelled = opening.labelled(console, COMMAND, JUDGED)
     basis = Pretrain(options.data, **{name: getattr(options, name) for name in PASSED_ON}, steps=1)
     given = Given(asked_for(basis), asked_for(basis), {}, sheet, samples, here, choices(here.device))
     fingerprints = [sheet.fingerprint, labelled.sheet.fingerprint]
@@ -172,7 +174,7 @@ def _say_plan(console: Console, tuning: Tuning) -> None:
     lines += [
         "* the baseline; later axes start from what was better before.",
         f"Baseline: {config.model.name}, {config.method.decoder or config.method.name}; a whole run has"
-        f" {length.steps:,} steps of {batch} images, all others as many FLOPs.",
+        f" {length.steps:,} steps of {batch} {samples_of(config)}, all others as many FLOPs.",
         f"Forecast: {clock(seconds / tuning.jobs)} for at most {runs} runs"
         f" ({clock(length.seconds(1.0))} for a whole one with its judging).",
     ]
@@ -187,6 +189,7 @@ def _opening(options: Tune, config: Config | None) -> Opening:
     return Opening(
         data=texts(options.data),
         on=texts(options.on),
+        modality=config.data.modality if config else options.modality,
         max_side=config.data.max_side if config else decode_side(numbers(options.image_size or 224)),
         channels=options.channels or (config.data.channels if config else None),
         max_bad=options.max_bad,
@@ -198,14 +201,21 @@ def _opening(options: Tune, config: Config | None) -> Opening:
 
 def _facts(begun: Begun, bench: Bench, options: Tune) -> Facts:
     config, length, splits = begun.config, begun.length, bench.labelled.splits
-    size = config.data.image_size
+    judged = len(splits["train"]) + len(splits["val"])
+    samples = samples_of(config)
     on = ", ".join(Path(place).name for place in texts(options.on) or texts(options.data))
     pairs = [
-        ("model", f"{config.model.name}, {size[0]} x {size[1]} px, patch {config.model.patch_size}"),
+        ("model", encoder_words(config)),
         ("method", ", ".join(text for text in (config.method.name, config.method.mask, config.method.target) if text)),
         ("decoder", config.method.decoder or "none"),
-        ("a whole run", f"{length.steps:,} steps of {config.training.batch} images; {len(bench.samples):,} images"),
-        ("judged on", f"{len(splits['train']) + len(splits['val']):,} images of {len(bench.labelled.classes)} classes"),
+        (
+            "a whole run",
+            f"{length.steps:,} steps of {config.training.batch} {samples}; {len(bench.samples):,} {samples}",
+        ),
+        (
+            "judged on",
+            f"{judged:,} {samples} of {len(bench.labelled.classes)} classes",
+        ),
         ("judge", texts(options.evaluators)[0]),
         ("seeds of the last round", str(options.seeds)),
         ("machine", f"{config.record.machine.name}, precision {config.runtime.precision}"),

@@ -18,7 +18,7 @@ from unmask.methods.settings import MethodSettings
 from unmask.planning.method import TEXTS
 from unmask.planning.pretrain import Given
 from unmask.registry import keep_sources
-from unmask.runs.config import Config, typed
+from unmask.runs.config import typed
 from unmask.runtime.command_line import command_line
 from unmask.runtime.machine import Machine, choices
 from unmask.runtime.progress import doing, make_say
@@ -29,6 +29,7 @@ from unmask.studies.comparison.plan import Forecast, forecast, plan_method
 from unmask.studies.comparison.report import Facts, write_results
 from unmask.studies.comparison.settings import PIXELS, RANDOM, WEIGHTS, Budget, Contestant, Judging, Setting
 from unmask.studies.engine import Records, run_pieces
+from unmask.studies.in_words import encoder_words, samples_of
 from unmask.studies.opening import Opening
 from unmask.studies.same_part import same_part
 from unmask.training.log import clock
@@ -60,9 +61,8 @@ class Data:
 
     @classmethod
     def open(cls, opening: Opening, console: Console, command: str) -> "Data":
-        """Labels first: without them nothing else is worth looking at."""
-        labelled = opening.labelled(console, command)
-        return cls(*opening.samples(console), labelled)
+        sheet, samples = opening.samples(console)
+        return cls(sheet, samples, opening.of_kind(samples).labelled(console, command))
 
     @property
     def fingerprints(self) -> list[str]:
@@ -97,7 +97,8 @@ def begin(asked: Json, wanted: Wanted, data: Data, console: Console, earlier: St
     reference = next(contestant.config for contestant in contestants if contestant.config)
     numbers = _numbers(wanted.judging.labels_per_class, data.labelled, console)
     judging = replace(wanted.judging, labels_per_class=numbers)
-    setting = Setting(wanted.opening, contestants, reference, judging, wanted.machine, "", wanted.seeds[0])
+    opening = wanted.opening.of_kind(data.samples)
+    setting = Setting(opening, contestants, reference, judging, wanted.machine, "", wanted.seeds[0])
     if earlier is None:
         doing("measuring what judging costs")
         console.print("Measuring what judging costs ...")
@@ -159,7 +160,8 @@ def _numbers(asked: Sequence[int], labelled: Labelled, console: Console) -> tupl
 
 def say_plan(study: Study, wanted: Wanted, jobs: int, console: Console) -> None:
     """The plan as a table, and the forecast."""
-    columns = "method", "batch", "steps", "images", "MFLOP/image", "time", "MB"
+    samples = samples_of(study.setting.reference)
+    columns = "method", "batch", "steps", samples, f"MFLOP/{samples[:-1]}", "time", "MB"
     table = Table(*columns, title="Plan", title_justify="left", box=None, pad_edge=False)
     chosen = chosen_now(study.setting, wanted)
     for contestant in chosen:
@@ -185,17 +187,12 @@ def chosen_now(setting: Setting, wanted: Wanted) -> tuple[Contestant, ...]:
     return tuple(contestant for contestant in setting.contestants if contestant.name in names)
 
 
-def encoder_words(config: Config) -> str:
-    height, width = config.data.image_size
-    return f"{config.model.name} at {height} x {width} px, patch {config.model.patch_size}"
-
-
 def run(study: Study, wanted: Wanted, data: Data, out: Path, jobs: int, console: Console) -> Json:
     """Trains and judges what is missing in the folder `out`; returns the results, which lie there as JSON and page."""
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / STUDY, dataclasses.asdict(study))
     keep_sources(out)
-    setting = replace(study.setting, out=str(out), opening=wanted.opening)
+    setting = replace(study.setting, out=str(out), opening=wanted.opening.of_kind(data.samples))
     data.samples.channels = setting.reference.data.channels
     records = Records(out / LINES, FIELDS)
     first = (FROZEN, RANDOM, setting.seed, "1", 0)
@@ -240,19 +237,20 @@ def _seconds(line: Json) -> float:
 def _facts(study: Study, wanted: Wanted, data: Data, seeds: Sequence[int], planned: int) -> Facts:
     opening, config = wanted.opening, study.setting.reference
     where, of = _listed(opening.on or opening.data), _listed(opening.data)
+    samples = samples_of(config)
     pairs = [
         ("encoder", encoder_words(config)),
         ("budget", wanted.budget.text),
-        ("pretrained on", f"{config.data.count:,} images of {of}"),
-        ("judged on", f"{data.labelled.said} images of {len(data.labelled.classes)} classes"),
+        ("pretrained on", f"{config.data.count:,} {samples} of {of}"),
+        ("judged on", f"{data.labelled.said} {samples} of {len(data.labelled.classes)} classes"),
         ("seeds", ", ".join(map(str, seeds))),
         ("machine", f"{wanted.machine.name}, precision {wanted.machine.precision}"),
     ]
     notes = []
     if not data.sheet.splits and opening.on in ((), opening.data):
         notes.append(
-            "The data has no splits, so the test images were among those that were pretrained on, without their labels:"
-            " the same for all methods, but not for weights from elsewhere."
+            f"The data has no splits, so the test {samples} were among those that were pretrained on, without their"
+            " labels: the same for all methods, but not for weights from elsewhere."
         )
     return Facts(where, study.command, pairs, planned, notes)
 
