@@ -6,6 +6,7 @@ seed if it is all images, since a single mIoU has no interval.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,25 @@ import torch
 from jaxtyping import Int
 from rich.console import Console
 
+from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.segmentation import Segmented
+from unmask.data.loaders.map_style import Loader
 from unmask.data.modality import make_modality
 from unmask.models.encoder import Encoder
+from unmask.models.segmenter import Segmenter
 from unmask.models.state import at_random, weights_hash
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import machine, tune
-from unmask.runtime.progress import make_say, progress
 from unmask.studies.label_curve.curve import ALL, PRETRAINED, RANDOM, SCRATCH
 from unmask.studies.label_curve.study import Cell, Design, Study
 from unmask.tasks.segmentation.finetune import make_segment_loader, make_segment_task, score_split
+from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.plan import plan_segment
+from unmask.tasks.segmentation.reading import read_labelled
+from unmask.tasks.segmentation.settings import SegmentOptions
+from unmask.tasks.task import DataOptions
+from unmask.tasks.training_settings import TaskSettings
 from unmask.training.log import Silent
 from unmask.training.loop import fit
 from unmask.training.speed.compile import ready
@@ -49,6 +57,15 @@ class SegmentSetting:
     device: str
     precision: str
 
+    @property
+    def data(self) -> DataOptions:
+        return DataOptions(self.on, self.most, self.seed)
+
+    @property
+    def options(self) -> SegmentOptions:
+        """Those that say how the data is read."""
+        return SegmentOptions(images=self.images, classes=self.classes)
+
 
 class SegmentationStudy(Study):
     """Data, encoder and draws."""
@@ -69,20 +86,9 @@ class SegmentationStudy(Study):
 
     def read(self, setting: SegmentSetting, console: Console) -> None:
         """Opens the data and prints remarks."""
-        say = make_say(console)
-        with progress(console, "looking at images and masks") as update:
-            self.data = Segmented(
-                setting.on,
-                max_side=4 * (setting.side or min(setting.crop_size or self.encoder.input_size)),
-                images=setting.images,
-                classes=setting.classes,
-                most=setting.most,
-                seed=setting.seed,
-                say=say,
-                progress=update,
-            )
-        for line in self.data.sheet.unlike(*self.encoder.statistics):
-            say(line)
+        side = setting.side or min(setting.crop_size or self.encoder.input_size)
+        make = partial(Segmented, max_side=decode_side(side))
+        self.data = read_labelled(make, setting.data, setting.options, self.encoder, console, "images and masks")
 
     def cells(self, design: Design) -> list[Cell]:
         return [
@@ -132,6 +138,10 @@ class SegmentationStudy(Study):
         settings = plan_segment(plan, len(rows), start, scratch, self.data.sheet, self.hardware)
         task = make_segment_task(start, self.data, settings, scratch)
         loader = make_segment_loader(self.data.segments("train", start.channels, rows), start, settings)
-        fit(ready(task, settings), loader, settings.fit(len(rows)), None, make_devices(settings), Silent())
-        model = task.result.eval().to(torch.device(settings.device))
+        model = self.fitted(task, loader, settings, len(rows))
         return score_split(model, self.data, "test", settings.precision)["miou"]
+
+    def fitted(self, task: Segment, loader: Loader, settings: TaskSettings, count: int) -> Segmenter:
+        """The model after training on so many samples, on its device."""
+        fit(ready(task, settings), loader, settings.fit(count), None, make_devices(settings), Silent())
+        return task.result.eval().to(torch.device(settings.device))

@@ -1,12 +1,10 @@
 """Label-efficiency of segmenters of volumes: like that of images, with Dice instead of mIoU."""
 
-import torch
 from rich.console import Console
 
 from unmask.data.datasets.volumes import SegmentedVolumes
 from unmask.models.encoder import Encoder
 from unmask.planning.plan import Plan
-from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.studies.label_curve.segmentation import SegmentationStudy, SegmentSetting
 from unmask.tasks.segmentation.volumes.finetune import (
     make_volume_loader,
@@ -16,10 +14,6 @@ from unmask.tasks.segmentation.volumes.finetune import (
 )
 from unmask.tasks.segmentation.volumes.plan import plan_volumes
 from unmask.tasks.segmentation.volumes.segmenter import VolumeSegmenter
-from unmask.tasks.task import DataOptions
-from unmask.training.log import Silent
-from unmask.training.loop import fit
-from unmask.training.speed.compile import ready
 
 
 class VolumeStudy(SegmentationStudy):
@@ -28,8 +22,7 @@ class VolumeStudy(SegmentationStudy):
     unit, score = "training volumes", "Dice"
 
     def read(self, setting: SegmentSetting, console: Console) -> None:
-        data = DataOptions(setting.on, setting.most, setting.seed)
-        self.data = read_volumes(data, self.encoder, console, images=setting.images, classes=setting.classes)
+        self.data = read_volumes(setting.data, setting.options, self.encoder, console)
 
     def trained(self, start: Encoder, scratch: bool, rows: list[int], plan: Plan) -> float:
         assert isinstance(self.data, SegmentedVolumes)
@@ -37,7 +30,6 @@ class VolumeStudy(SegmentationStudy):
         task = make_volume_task(start, self.data, settings, scratch)
         volumes = self.data.segments("train", start.channels, rows)
         loader = make_volume_loader(volumes, self.data, start, settings)
-        fit(ready(task, settings), loader, settings.fit(len(rows)), None, make_devices(settings), Silent())
-        model = task.result.eval().to(torch.device(settings.device))
+        model = self.fitted(task, loader, settings, len(rows))
         assert isinstance(model, VolumeSegmenter)
         return score_volumes(model, self.data, "test", settings.precision)["dice"]

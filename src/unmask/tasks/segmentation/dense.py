@@ -1,4 +1,4 @@
-"""What the tasks of all kinds of data have in common that give a class to every voxel or point."""
+"""What the tasks of all kinds of data have in common that give a class to every pixel, voxel or point."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
@@ -30,8 +30,7 @@ class DenseTask(TransferTask[SegmentOptions, Settings, Model, Data]):
         self.encoder = encoder
         if options.head is not None:
             self.network(encoder, ("class",), (0,), head=options.head)  # refuses wrong options before samples are read
-        places = {"images": options.images, "classes": options.classes}
-        self.data = self.read(data, encoder, console, **places, void=tuple(options.void or ()), max_bad=options.max_bad)
+        self.data = self.read(data, options, encoder, console)
         self.colours = colours_of(self.data.numbers, self.data.legend)
 
     def facts(self) -> Json:

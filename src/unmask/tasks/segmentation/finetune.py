@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,16 +22,17 @@ from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
 from unmask.models.sliding_window import windows_at_once
 from unmask.models.state import copied
-from unmask.plain import Place
+from unmask.plain import numbers
 from unmask.runtime.machine import autocast_dtype
-from unmask.runtime.progress import make_say, progress
+from unmask.runtime.progress import make_say
 from unmask.seeds import mix
 from unmask.tasks.segmentation.metrics import overlap
 from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.plan import class_weights
 from unmask.tasks.segmentation.points.settings import CloudSettings
+from unmask.tasks.segmentation.reading import read_labelled
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
-from unmask.tasks.segmentation.settings import SegmentSettings
+from unmask.tasks.segmentation.settings import SegmentOptions, SegmentSettings
 from unmask.tasks.segmentation.volumes.settings import VolumeSettings
 from unmask.tasks.task import DataOptions
 
@@ -123,36 +123,12 @@ def score_split(model: Segmenter, data: Segmented, split: str, precision: str, r
     return result
 
 
-def read_segmented(
-    data: DataOptions,
-    encoder: Encoder,
-    console: Console,
-    *,
-    crop_size: tuple[int, int] | None = None,  # pixels of crops, and
-    side: int | None = None,  # of images' shorter sides, where they are known already
-    images: Place | None = None,
-    classes: Place | None = None,
-    void: tuple[str, ...] = (),
-    max_bad: float | None = None,
-) -> Segmented:
+def read_segmented(data: DataOptions, options: SegmentOptions, encoder: Encoder, console: Console) -> Segmented:
     """Opens and checks the segmented data, and prints its remarks."""
-    say = make_say(console)
-    with progress(console, "looking at images and masks") as update:
-        kind = make_modality(encoder.modality)
-        make = partial(SegmentedScenes, modality=encoder.modality) if kind.divides else Segmented
-        segmented = make(
-            data.on,
-            max_side=decode_side(side or min(crop_size or encoder.input_size)),
-            images=None if images is None else Path(images),
-            classes=None if classes is None else Path(classes),
-            void=void,
-            most=data.most,
-            seed=data.seed,
-            max_bad=max_bad,
-            say=say,
-            progress=update,
-        )
-    for line in segmented.sheet.unlike(*encoder.statistics):
-        say(line)
-    say(f"{len(segmented.classes)} classes; {segmented.said} images")
+    crop_size = encoder.input_size if options.crop_size is None else numbers(options.crop_size)
+    divides = make_modality(encoder.modality).divides
+    kind = partial(SegmentedScenes, modality=encoder.modality) if divides else Segmented
+    make = partial(kind, max_side=decode_side(options.side or min(crop_size)))
+    segmented = read_labelled(make, data, options, encoder, console, "images and masks")
+    make_say(console)(f"{len(segmented.classes)} classes; {segmented.said} images")
     return segmented

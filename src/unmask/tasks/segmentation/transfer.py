@@ -1,7 +1,6 @@
 """`transfer --to segment`: a class for every pixel. He et al. 2021, section 5."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from rich.console import Console
@@ -12,11 +11,11 @@ from unmask.data.modality import make_modality
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.encoder import Encoder
-from unmask.models.segmenter import Segmenter
 from unmask.plain import numbers, sides
 from unmask.planning.plan import Plan
 from unmask.runtime.machine import Machine
-from unmask.tasks.segmentation.figures import colours_of, draw_results, headline, write_rows
+from unmask.tasks.segmentation.dense import DenseTask
+from unmask.tasks.segmentation.figures import draw_results, headline, write_rows
 from unmask.tasks.segmentation.finetune import (
     answers,
     make_segment_loader,
@@ -28,19 +27,19 @@ from unmask.tasks.segmentation.finetune import (
 from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.plan import plan_segment
 from unmask.tasks.segmentation.points.task import CloudSegmentTask
-from unmask.tasks.segmentation.predict import Written, predict_maps, predictions_place
+from unmask.tasks.segmentation.predict import Written, predict_maps
 from unmask.tasks.segmentation.scenes import predict_scenes
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
-from unmask.tasks.segmentation.settings import NAME, SegmentOptions, SegmentSettings
+from unmask.tasks.segmentation.settings import SegmentOptions, SegmentSettings
 from unmask.tasks.segmentation.volumes.task import VolumeSegmentTask
 from unmask.tasks.task import DataOptions, PredictOptions, Score, TransferTask
 
 __all__ = ["SegmentTask"]
 
 
-class SegmentTask(TransferTask[SegmentOptions, SegmentSettings, ImageSegmenter, Segmented]):
-    name, settings = NAME, SegmentSettings
-    looks: ClassVar[int] = 20  # windows slide over every val image: dearer than an epoch of crops
+class SegmentTask(DenseTask[SegmentSettings, ImageSegmenter, Segmented]):
+    settings = SegmentSettings
+    read = staticmethod(read_segmented)
 
     @classmethod
     def suited(cls, modality: str) -> type[TransferTask]:
@@ -50,33 +49,12 @@ class SegmentTask(TransferTask[SegmentOptions, SegmentSettings, ImageSegmenter, 
         return {"voxel": VolumeSegmentTask, "point": CloudSegmentTask}.get(kind.labelled, cls)
 
     def __init__(self, data: DataOptions, options: SegmentOptions, encoder: Encoder, console: Console):
-        self.encoder = encoder
         if options.crop_size is not None:
             sides("crop_size", numbers(options.crop_size))
-        if options.head is not None:
-            Segmenter(encoder, ("class",), (0,), head=options.head)  # refuses wrong options before masks are read
-        self.data = read_segmented(
-            data,
-            encoder,
-            console,
-            crop_size=None if options.crop_size is None else numbers(options.crop_size),
-            side=options.side,
-            images=options.images,
-            classes=options.classes,
-            void=tuple(options.void or ()),
-            max_bad=options.max_bad,
-        )
-        self.colours = colours_of(self.data.numbers, self.data.legend)
+        super().__init__(data, options, encoder, console)
 
     def plan(self, plan: Plan, scratch: bool, machine: Machine) -> SegmentSettings:
         return plan_segment(plan, self.count, self.encoder, scratch, self.data.sheet, machine)
-
-    def facts(self) -> Json:
-        own = {"numbers": self.data.numbers, "void": sorted(self.data.void), "colours": self.colours}
-        return super().facts() | own
-
-    def data_facts(self) -> Json:
-        return {"shares": self.data.sheet.pixel_shares, "left_out": len(self.data.sheet.left_out)}
 
     def make_objective(self, settings: SegmentSettings, scratch: bool) -> Segment:
         return make_segment_task(self.encoder, self.data, settings, scratch)
@@ -107,7 +85,6 @@ class SegmentTask(TransferTask[SegmentOptions, SegmentSettings, ImageSegmenter, 
         return result
 
     headline = staticmethod(headline)
-    predictions_place = staticmethod(predictions_place)
 
     @staticmethod
     def predict(model: ImageSegmenter, config: Json, options: PredictOptions, out: Path, console: Console) -> Written:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -16,15 +15,16 @@ from unmask.data.transforms.labelled.points import PointsView, collate_both
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.encoder import Encoder
-from unmask.plain import Place
 from unmask.runtime.machine import autocast_dtype
-from unmask.runtime.progress import make_say, progress
+from unmask.runtime.progress import make_say
 from unmask.seeds import mix
 from unmask.tasks.segmentation.finetune import untrained
 from unmask.tasks.segmentation.objective import Segment
 from unmask.tasks.segmentation.points.metrics import cloud_overlap
 from unmask.tasks.segmentation.points.segmenter import CloudSegmenter
 from unmask.tasks.segmentation.points.settings import CloudSettings
+from unmask.tasks.segmentation.reading import read_labelled
+from unmask.tasks.segmentation.settings import SegmentOptions
 from unmask.tasks.task import DataOptions
 
 
@@ -72,34 +72,12 @@ def score_clouds(
     return result
 
 
-def read_clouds(
-    data: DataOptions,
-    encoder: Encoder,
-    console: Console,
-    *,
-    images: Place | None = None,
-    classes: Place | None = None,
-    void: tuple[str, ...] = (),
-    max_bad: float | None = None,
-) -> SegmentedClouds:
+def read_clouds(data: DataOptions, options: SegmentOptions, encoder: Encoder, console: Console) -> SegmentedClouds:
     """Opens and checks the clouds and their labels, and prints remarks."""
-    say, modality = make_say(console), make_modality(encoder.modality)
+    modality = make_modality(encoder.modality)
     if not isinstance(modality, Points):
         raise UserError(f"labels of points need an encoder of clouds; this one takes {modality.word}s")
-    with progress(console, "looking at clouds and labels") as update:
-        segmented = SegmentedClouds(
-            data.on,
-            modality=modality,
-            images=None if images is None else Path(images),
-            classes=None if classes is None else Path(classes),
-            void=void,
-            most=data.most,
-            seed=data.seed,
-            max_bad=max_bad,
-            say=say,
-            progress=update,
-        )
-    for line in segmented.sheet.unlike(*encoder.statistics):
-        say(line)
-    say(f"{len(segmented.classes)} classes; {segmented.said} clouds")
+    make = partial(SegmentedClouds, modality=modality)
+    segmented = read_labelled(make, data, options, encoder, console, "clouds and labels")
+    make_say(console)(f"{len(segmented.classes)} classes; {segmented.said} clouds")
     return segmented

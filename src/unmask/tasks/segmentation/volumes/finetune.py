@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -15,12 +14,13 @@ from unmask.data.transforms.labelled.volume import BoxView
 from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.encoder import Encoder
-from unmask.plain import Place
 from unmask.runtime.machine import autocast_dtype
-from unmask.runtime.progress import make_say, progress
+from unmask.runtime.progress import make_say
 from unmask.seeds import mix
 from unmask.tasks.segmentation.finetune import untrained
 from unmask.tasks.segmentation.objective import Segment
+from unmask.tasks.segmentation.reading import read_labelled
+from unmask.tasks.segmentation.settings import SegmentOptions
 from unmask.tasks.segmentation.volumes.metrics import volume_overlap
 from unmask.tasks.segmentation.volumes.segmenter import VolumeSegmenter
 from unmask.tasks.segmentation.volumes.settings import VolumeSettings
@@ -86,35 +86,13 @@ def score_volumes(
     return result
 
 
-def read_volumes(
-    data: DataOptions,
-    encoder: Encoder,
-    console: Console,
-    *,
-    images: Place | None = None,
-    classes: Place | None = None,
-    void: tuple[str, ...] = (),
-    max_bad: float | None = None,
-) -> SegmentedVolumes:
+def read_volumes(data: DataOptions, options: SegmentOptions, encoder: Encoder, console: Console) -> SegmentedVolumes:
     """Opens and checks the volumes and their labels, and prints remarks."""
-    say, modality = make_say(console), make_modality(encoder.modality)
+    modality = make_modality(encoder.modality)
     if not isinstance(modality, Volume):
         raise UserError(f"--to segment needs an encoder of images or volumes; this one takes {modality.word}s")
-    with progress(console, "looking at volumes and labels") as update:
-        segmented = SegmentedVolumes(
-            data.on,
-            modality=modality,
-            images=None if images is None else Path(images),
-            classes=None if classes is None else Path(classes),
-            void=void,
-            most=data.most,
-            seed=data.seed,
-            max_bad=max_bad,
-            say=say,
-            progress=update,
-        )
-    for line in segmented.sheet.unlike(*encoder.statistics):
-        say(line)
+    make = partial(SegmentedVolumes, modality=modality)
+    segmented = read_labelled(make, data, options, encoder, console, "volumes and labels")
     names = [name for place, name in enumerate(segmented.classes) if place != segmented.background]
-    say(f"{len(segmented.classes)} classes, structures: {', '.join(names)}; {segmented.said} volumes")
+    make_say(console)(f"{len(segmented.classes)} classes, structures: {', '.join(names)}; {segmented.said} volumes")
     return segmented
