@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask.data.annotations.legend import NO_CLASS, Legend, find_legend, joined, read_legend
-from unmask.data.annotations.maps import Maps, images_below, split_of_folders
+from unmask.data.annotations.legend import NO_CLASS, Legend, find_legend, read_legend
+from unmask.data.annotations.maps import Maps, give_one_legend, images_below, split_of_folders
 from unmask.data.annotations.mask_files import LARGEST
 from unmask.data.annotations.objects import Scene
-from unmask.data.annotations.pairing import in_truth_folder, key_of_pair, without_suffix
+from unmask.data.annotations.pairing import in_truth_folder, key_of_pair, one_for_each, without_suffix
 from unmask.data.codecs.clouds.point_labels import ENDINGS, PLAIN, read_point_labels, whole_numbers
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.points import PointCloud, read_points
@@ -46,10 +46,7 @@ def open_clouds(
         if not place.exists():
             raise UserError(f"{place} does not exist{closest_place(place)}")
     opened = [LabelledClouds(Path(place), modality, images, legend) for place in places]
-    named = [maps.legend for maps in opened if maps.legend.names]
-    common = joined(named or [Legend()], opened[0].remarks)
-    for maps in opened:
-        maps.legend, maps.common = maps.legend if maps.legend.names else common, common
+    give_one_legend(opened)
     return opened
 
 
@@ -115,12 +112,7 @@ class LabelledClouds(Maps):
         }
         matches = match_keys(labels, clouds)
         self.remarks += matches.remarks("files of labels are found")
-        beside: dict[str, str] = {}
-        for path, name in matches.files.items():
-            if name in beside:
-                both = f"{printable(beside[name])} and {printable(path)}"
-                raise DataError(f"{both} are labels of one cloud: keep the file that is meant")
-            beside[name] = path
+        beside = one_for_each(matches.files, "are labels of one cloud: keep the file that is meant")
         if beside:
             first = next(iter(beside.values()))
             self.remarks.append(f"labels of {many(len(beside), 'cloud')} are files of their names, such as {first}")

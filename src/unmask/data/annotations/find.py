@@ -6,8 +6,8 @@ from pathlib import Path
 
 from unmask.data.annotations.coco_tables import forget_tables
 from unmask.data.annotations.form import Form, forms
-from unmask.data.annotations.legend import Legend, joined, read_legend
-from unmask.data.annotations.maps import Maps, images_below
+from unmask.data.annotations.legend import read_legend
+from unmask.data.annotations.maps import Maps, give_one_legend, images_below
 from unmask.data.annotations.objects import Annotated, unique
 from unmask.data.labels import is_hidden, some
 from unmask.data.names import IMAGE_FOLDERS
@@ -81,10 +81,7 @@ def open_maps(places: Sequence[str], images: Path | None = None, classes: Path |
             raise DataError(_no_maps(place))
         opened.append(forms()[accepting[0]].maps(place, images, legend))
     forget_tables()
-    named = [maps.legend for maps in opened if maps.legend.names]
-    common = joined(named or [Legend()], opened[0].remarks)
-    for maps in opened:
-        maps.legend, maps.common = maps.legend if maps.legend.names else common, common
+    give_one_legend(opened)
     return opened
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from unmask.data.annotations.geometry import shown_size
-from unmask.data.annotations.legend import FILES, Legend, read_yaml
+from unmask.data.annotations.legend import FILES, Legend, joined, read_yaml
 from unmask.data.annotations.objects import Scene
 from unmask.data.labels import is_hidden, is_image_name, natural
 from unmask.data.names import split_of
@@ -41,6 +41,14 @@ class Maps(ABC):
     def truth(self, scene: Scene, size: tuple[int, ...]) -> Int32[np.ndarray, "*size"]:
         """The number of every pixel, NO_CLASS for surely none. size: height, width of the image, for truth that is
         drawn. Raises BadImage or OSError."""
+
+
+def give_one_legend(opened: Sequence[Maps]) -> None:
+    """Brings several places together by the names of their classes; a place that names none takes those of the rest."""
+    named = [maps.legend for maps in opened if maps.legend.names]
+    common = joined(named or [Legend()], opened[0].remarks)
+    for maps in opened:
+        maps.legend, maps.common = maps.legend if maps.legend.names else common, common
 
 
 def split_of_folders(folders: Sequence[str]) -> str | None:

@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from unmask.data.annotations.maps import split_of_folders
 from unmask.data.labels import printable
 from unmask.data.names import IMAGE_FOLDERS, Key, plain, split_of
+from unmask.errors import DataError
 
 _WORD = (
     r"masks?|labels?|annot|annotations?|gt|groundtruth|ground_truth|seg|segs|segmentations?|segmentationclass|targets?"
@@ -83,6 +84,17 @@ def without_suffix(key: Key, images: Iterable[Key]) -> Key:
     """A mask's name may say that it is one: a_mask.png goes with a.jpg."""
     match = _NAME.fullmatch(key[-1])
     return (*key[:-1], match[1]) if match and key not in images else key
+
+
+def one_for_each(partners: Mapping[str, str], if_two: str) -> dict[str, str]:
+    """Each sample's file of truth, from the sample of each such file. Raises DataError for two of one sample, of which
+    `if_two` says what to do."""
+    truths: dict[str, str] = {}
+    for truth, sample in partners.items():
+        if sample in truths:
+            raise DataError(f"{printable(truths[sample])} and {printable(truth)} {if_two}")
+        truths[sample] = truth
+    return truths
 
 
 def truth_folder(path: str) -> str | None:

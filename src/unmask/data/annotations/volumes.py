@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from unmask.data.annotations.formats.pairs import PairedMaps
-from unmask.data.annotations.legend import Legend, joined, read_legend
-from unmask.data.annotations.maps import images_below
+from unmask.data.annotations.legend import Legend, read_legend
+from unmask.data.annotations.maps import give_one_legend, images_below
 from unmask.data.annotations.mask_files import LARGEST
 from unmask.data.annotations.objects import Scene
 from unmask.data.codecs.image import BadImage
@@ -46,10 +46,7 @@ def open_volumes(
                 " NIfTI, have the same names"
             )
         opened.append(PairedVolumes(place, images, legend))
-    named = [maps.legend for maps in opened if maps.legend.names]
-    common = joined(named or [Legend()], opened[0].remarks)
-    for maps in opened:
-        maps.legend, maps.common = maps.legend if maps.legend.names else common, common
+    give_one_legend(opened)
     return opened
 
 

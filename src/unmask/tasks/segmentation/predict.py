@@ -2,7 +2,7 @@
 
 import csv
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +16,7 @@ from unmask.data.datasets.full_size import Shown, read_shown
 from unmask.data.source import open_source
 from unmask.errors import UserError, many
 from unmask.files import Json, write_atomically, write_json
+from unmask.models.segmenter import Segmenter
 from unmask.models.sliding_window import windows_at_once
 from unmask.runtime.progress import progress
 from unmask.tasks.prediction import say_first, say_left_out
@@ -70,11 +71,30 @@ def predict_maps(model: ImageSegmenter, config: Json, options: PredictOptions, o
             names.append(image.name)
             shares.append(np.bincount(map_.ravel(), minlength=len(model.classes)) / map_.size)
             update(len(names) + len(bad))
+    words = {"sample": "image", "maps": "class numbers as PNG", "pictures": "overlays"}
+    return conclude(model, names, files, shares, bad, out, console, **words)
+
+
+def conclude(
+    model: Segmenter,
+    names: list[str],
+    files: Iterable[Path],  # of the maps, below `out`
+    shares: list[np.ndarray],
+    bad: list[tuple[str, str]],
+    out: Path,
+    console: Console,
+    *,
+    sample: str,
+    maps: str,  # what they are and what they are written as
+    pictures: str,
+) -> Written:
+    """Names the samples that were left out, writes the tables, and says the first shares and what lies where. Raises
+    DataError where no sample could be read."""
     say_left_out(bad, len(names), console)
     write_shares(names, shares, model.classes, out / SHARES)
     write_json(out / CLASSES, {str(number): name for number, name in zip(model.numbers, model.classes)})
     say_first([f"{name}: {largest(row, model.classes)}" for name, row in zip(names, shares)], console)
-    told = f"{many(len(names), 'image')}: class numbers as PNG in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
+    told = f"{many(len(names), sample)}: {maps} in {out}, {pictures} in {out / OVERLAYS}, {out / SHARES}"
     console.print(told, soft_wrap=True, markup=False)
     return Written(out, names, [out / file for file in files], model.classes, model.numbers, np.array(shares))
 
@@ -105,10 +125,15 @@ def _write(shown: Shown, map_: np.ndarray, numbers: list[int], colours: Colours,
 
 def file_for(name: str, taken: Container[Path], ending: str = ".png") -> Path:
     """Path below the folder, mirroring the image's; images that share a stem keep their suffixes."""
-    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
-    whole = Path(*parts) if parts else Path("image")
+    whole = below(name, "image")
     short = whole.with_suffix(ending)
     return short if short not in taken else whole.with_name(f"{whole.name}{ending}")
+
+
+def below(name: str, nameless: str) -> Path:
+    """A sample's name as a path that leads out of no folder; nameless: for one of which nothing is left."""
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
+    return Path(*parts) if parts else Path(nameless)
 
 
 def write_shares(names: list[str], shares: list[np.ndarray], classes: list[str], path: Path) -> None:

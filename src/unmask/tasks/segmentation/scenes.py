@@ -23,13 +23,11 @@ from unmask.data.codecs.scenes.georeference import Georeference
 from unmask.data.codecs.scenes.piece import Piece
 from unmask.data.modalities.bands import Bands
 from unmask.data.source import Source, open_source, why
-from unmask.errors import many
-from unmask.files import Json, write_atomically, write_json
+from unmask.files import Json, write_atomically
 from unmask.models.sliding_window import windows_at_once
 from unmask.runtime.progress import progress
-from unmask.tasks.prediction import say_first, say_left_out
 from unmask.tasks.segmentation.figures import Colours, as_image, laid_over
-from unmask.tasks.segmentation.predict import CLASSES, OVERLAYS, SHARES, Written, file_for, largest, write_shares
+from unmask.tasks.segmentation.predict import OVERLAYS, Written, conclude, file_for
 from unmask.tasks.segmentation.segmenter import ImageSegmenter
 from unmask.tasks.task import PredictOptions
 
@@ -70,15 +68,8 @@ def predict_scenes(
             names.append(name)
             counts = _counted(map_, valid, len(model.classes))
             shares.append(counts / max(1, counts.sum()))
-    say_left_out(bad, len(names), console)
-    write_shares(names, shares, model.classes, out / SHARES)
-    write_json(out / CLASSES, {str(number): name for number, name in zip(model.numbers, model.classes)})
-    say_first([f"{name}: {largest(row, model.classes)}" for name, row in zip(names, shares)], console)
-    told = (
-        f"{many(len(names), 'scene')}: class numbers as GeoTIFF in {out}, overlays in {out / OVERLAYS}, {out / SHARES}"
-    )
-    console.print(told, soft_wrap=True, markup=False)
-    return Written(out, names, [out / file for file in files], model.classes, model.numbers, np.array(shares))
+    words = {"sample": "scene", "maps": "class numbers as GeoTIFF", "pictures": "overlays"}
+    return conclude(model, names, files, shares, bad, out, console, **words)
 
 
 def _map_of(

@@ -25,6 +25,7 @@ from unmask.data.annotations.pairing import (
     key_of_pair,
     keys_of,
     not_read,
+    one_for_each,
     sides,
     truth_folder,
     without_suffix,
@@ -119,12 +120,7 @@ class PairedMaps(Maps):
             return
         matches = match_keys(masks, images)
         self.remarks += matches.remarks("masks are found")
-        mask_of: dict[str, str] = {}
-        for mask, image in matches.files.items():
-            if image in mask_of:
-                both = f"{printable(mask_of[image])} and {printable(mask)}"
-                raise DataError(f"{both} are masks of one image: keep the one that is meant")
-            mask_of[image] = mask
+        mask_of = one_for_each(matches.files, "are masks of one image: keep the one that is meant")
         for image, key in images.items():
             if image not in mask_of:
                 self.lost.append((printable(image), "has no mask"))

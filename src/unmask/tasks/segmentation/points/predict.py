@@ -14,14 +14,12 @@ from unmask.data.codecs.clouds.ply import write_ply
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.points import PointCloud
 from unmask.data.source import open_source, why
-from unmask.errors import many
-from unmask.files import Json, write_json
+from unmask.files import Json
 from unmask.runtime.progress import progress
-from unmask.tasks.prediction import say_first, say_left_out
 from unmask.tasks.segmentation.figures import Colours
 from unmask.tasks.segmentation.points.figures import draw_turning
 from unmask.tasks.segmentation.points.segmenter import CloudSegmenter, shares_of
-from unmask.tasks.segmentation.predict import CLASSES, OVERLAYS, SHARES, Written, file_for, largest, write_shares
+from unmask.tasks.segmentation.predict import OVERLAYS, Written, conclude, file_for
 from unmask.tasks.task import PredictOptions
 
 
@@ -49,13 +47,8 @@ def predict_clouds(
             names.append(item.name)
             shares.append(shares_of(map_, len(model.classes)))
             update(len(names) + len(bad))
-    say_left_out(bad, len(names), console)
-    write_shares(names, shares, model.classes, out / SHARES)
-    write_json(out / CLASSES, {str(number): name for number, name in zip(model.numbers, model.classes)})
-    say_first([f"{name}: {largest(row, model.classes)}" for name, row in zip(names, shares)], console)
-    told = f"{many(len(names), 'cloud')}: labelled points as PLY in {out}, pictures in {out / OVERLAYS}, {out / SHARES}"
-    console.print(told, soft_wrap=True, markup=False)
-    return Written(out, names, [out / file for file in files], model.classes, model.numbers, np.array(shares))
+    words = {"sample": "cloud", "maps": "labelled points as PLY", "pictures": "pictures"}
+    return conclude(model, names, files, shares, bad, out, console, **words)
 
 
 def write_labelled(

@@ -8,7 +8,7 @@ import csv
 import math
 from collections.abc import Container
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from unmask.errors import many
 from unmask.files import Json, write_atomically, write_json
 from unmask.runtime.progress import progress
 from unmask.tasks.prediction import say_first, say_left_out
-from unmask.tasks.segmentation.predict import CLASSES, OVERLAYS, SHARES
+from unmask.tasks.segmentation.predict import CLASSES, OVERLAYS, SHARES, below
 from unmask.tasks.segmentation.volumes.figures import draw_one
 from unmask.tasks.segmentation.volumes.segmenter import VolumeSegmenter
 from unmask.tasks.task import PredictOptions
@@ -80,8 +80,7 @@ def predict_volumes(
 
 def place_of(name: str, taken: Container[Path]) -> Path:
     """Path below the folder, mirroring the volume's; volumes that share a stem keep their endings."""
-    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
-    whole = Path(*parts) if parts else Path("volume")
+    whole = below(name, "volume")
     stem = whole.name.removesuffix(".gz")
     short = whole.with_name(f"{stem.rsplit('.', 1)[0] or stem}.nii.gz")
     return short if short not in taken else whole.with_name(f"{whole.name}.nii.gz")
