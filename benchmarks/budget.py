@@ -59,11 +59,8 @@ def main() -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "budget.json"
-    record = json.loads(path.read_text()) if path.exists() else {"seconds_per_step": {}, "cells": {}}
-    asked = {"image_size": options.image_size, "model": options.model, "images": options.data.name}
-    if record.setdefault("asked", asked) != asked:
-        sys.exit(f"{path} holds results of other settings: {record['asked']}; move it away or give another --out")
-    record |= {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
+    settings = {"image_size": options.image_size, "model": options.model, "images": options.data.name}
+    record = begun(path, {"seconds_per_step": {}, "cells": {}}, settings)
     work = options.out / "budget-runs"
     missing = [name for name in options.recipes if name not in record["seconds_per_step"]]
     if missing:
@@ -126,6 +123,15 @@ def cell(
     found["whole_seconds"] = round(time.perf_counter() - start, 1)
     shutil.rmtree(out)
     return found
+
+
+def begun(path: Path, empty: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The record that is gone on with, or `empty`, now of this machine and command. Exits where that which is there is
+    of other settings."""
+    record = json.loads(path.read_text()) if path.exists() else empty
+    if record.setdefault("asked", settings) != settings:
+        sys.exit(f"{path} holds results of other settings: {record['asked']}; move it away or give another --out")
+    return record | {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
 
 
 def save(record: dict[str, Any], path: Path) -> None:

@@ -87,6 +87,26 @@ def curve(options: argparse.Namespace, given: list[str], seed: int) -> dict[str,
     return json.loads((run / "labels.json").read_text(encoding="utf-8"))
 
 
+def compare(kinds: dict[str, dict[str, Any]], options: argparse.Namespace, given: list[str], name: str) -> None:
+    """Label curves of several kinds of samples: tables, one image with all of them, and a record, NAME.json.
+
+    kinds: by what they are called; each says its `modality`, `data` to pretrain on, and labelled data, `on`.
+    """
+    record: dict[str, Any] = {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
+    record |= {"seeds": options.seeds, "curves": {}}
+    tables = []
+    for kind, places in kinds.items():
+        own = argparse.Namespace(**{**vars(options), **places, "out": options.out / kind.replace(" ", "-")})
+        own.out.mkdir(exist_ok=True)
+        given_here = ["--modality", own.modality, *given]
+        record["curves"][kind] = curves = [curve(own, given_here, seed) for seed in options.seeds]
+        tables.append(f"{kind}\n\n{table(own, curves)}")
+    save(record, options.out / f"{name}.json")
+    draw(record["curves"], options.out / f"{name}.png")
+    (options.out / f"{name}.md").write_text(text := "\n".join(tables), encoding="utf-8")
+    print(text)
+
+
 def call(*arguments: object) -> None:
     """Runs unmask. Ends with its exit code where it fails."""
     code = subprocess.run([sys.executable, "-m", "unmask", *map(str, arguments)]).returncode

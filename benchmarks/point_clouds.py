@@ -11,17 +11,12 @@ runs with their pages.
 """
 
 import argparse
-import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import few_labels
 import numpy as np
 import smoke
-from budget import save
-from records import machine
 
 KINDS = ("groups", "voxels")
 
@@ -38,20 +33,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     options, given = few_labels.parsed(parser())
-    record: dict[str, Any] = {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
-    record |= {"seeds": options.seeds, "curves": {}}
-    tables = []
+    kinds = {}
     for kind in options.units:
         modality = f"points(units={kind!r}{', ' if options.modality else ''}{options.modality})"
-        own = argparse.Namespace(**{**vars(options), "on": options.data, "out": options.out / kind})
-        own.out.mkdir(exist_ok=True)
-        given_here = ["--modality", modality, *given]
-        record["curves"][kind] = curves = [few_labels.curve(own, given_here, seed) for seed in options.seeds]
-        tables.append(f"{kind}\n\n{few_labels.table(own, curves)}")
-    save(record, options.out / "point_clouds.json")
-    few_labels.draw(record["curves"], options.out / "point_clouds.png")
-    (options.out / "point_clouds.md").write_text(text := "\n".join(tables), encoding="utf-8")
-    print(text)
+        kinds[kind] = {"modality": modality, "data": options.data, "on": options.data}
+    few_labels.compare(kinds, options, given, "point_clouds")
 
 
 def smoke_commands(folder: Path, out: Path) -> Iterator[list[str]]:

@@ -13,11 +13,8 @@ goes on after an interruption. Writes text_normalisation.json and text_normalisa
 
 import argparse
 import gzip
-import json
-import shlex
 import shutil
 import statistics
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +22,9 @@ from typing import Any
 import numpy as np
 import smoke
 import torch
-from budget import save
+from budget import begun, save
 from PIL import Image, ImageDraw, ImageFont
-from records import RESULTS, machine
+from records import RESULTS
 
 import unmask
 from unmask.data.transforms.kernels.crop import WholeImage
@@ -69,11 +66,8 @@ def main() -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     path, work = options.out / "text_normalisation.json", options.out / "text_normalisation-runs"
-    record = json.loads(path.read_text()) if path.exists() else {"cells": {}}
-    asked = {"pages": options.pages, "steps": options.steps, "model": options.model, "digits": options.digits.name}
-    if record.setdefault("asked", asked) != asked:
-        sys.exit(f"{path} holds results of other settings: {record['asked']}; move it away or give another --out")
-    record |= {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
+    settings = {"pages": options.pages, "steps": options.steps, "model": options.model, "digits": options.digits.name}
+    record = begun(path, {"cells": {}}, settings)
     places = {kind: render(work / kind.split()[0], kind == KINDS[1], *options.pages) for kind in KINDS}
     places["digits"] = digits_of(options.digits, work)
     probes: dict[str, Probe] = {}

@@ -10,40 +10,25 @@ both. It goes on where it was interrupted. Writes video_motion.json, .md and .pn
 """
 
 import argparse
-import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import few_labels
 import numpy as np
 import smoke
-from budget import save
 from PIL import Image
-from records import machine
 
 from unmask.data.source import open_source
 
 
 def main() -> None:
     options, given = few_labels.parsed(parser())
-    places = {"clips": options.data, "middle frames": frames(options.data, options.out / "frames")}
-    modalities = {"clips": options.modality, "middle frames": "image"}
-    record: dict[str, Any] = {"machine": machine(), "command": shlex.join(["python", *sys.argv])}
-    record |= {"seeds": options.seeds, "curves": {}}
-    tables = []
-    for kind, place in places.items():
-        out = options.out / kind.replace(" ", "-")
-        out.mkdir(exist_ok=True)
-        own = argparse.Namespace(**{**vars(options), "data": place / "train", "on": place, "out": out})
-        given_here = ["--modality", modalities[kind], *given]
-        record["curves"][kind] = curves = [few_labels.curve(own, given_here, seed) for seed in options.seeds]
-        tables.append(f"{kind}\n\n{few_labels.table(own, curves)}")
-    save(record, options.out / "video_motion.json")
-    few_labels.draw(record["curves"], options.out / "video_motion.png")
-    (options.out / "video_motion.md").write_text(text := "\n".join(tables), encoding="utf-8")
-    print(text)
+    stills = frames(options.data, options.out / "frames")
+    kinds = {
+        "clips": {"modality": options.modality, "data": options.data / "train", "on": options.data},
+        "middle frames": {"modality": "image", "data": stills / "train", "on": stills},
+    }
+    few_labels.compare(kinds, options, given, "video_motion")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,18 +5,18 @@
 import csv
 import json
 import shutil
-import signal
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.tinting import FAST, data, done, place, run, tinted, write  # noqa: F401
+from support.transferring import interrupted
 
 import unmask
 from unmask.cli.main import main
 from unmask.data.datasets.classification import Labelled
-from unmask.errors import Interrupted, UserError
+from unmask.errors import UserError
 from unmask.planning.plan import Plan
 from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import machine
@@ -24,7 +24,6 @@ from unmask.tasks.classification.finetune import finetune
 from unmask.tasks.classification.metrics import scores
 from unmask.tasks.classification.plan import plan_transfer
 from unmask.tasks.classification.transfer import ClassifyTask
-from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.task import Score
 
 
@@ -87,26 +86,13 @@ def test_a_loaded_classifier_predicts_paths_and_pixels_as_its_table_says(done, d
 
 
 @pytest.mark.slow
-def test_an_interrupted_transfer_continues_to_the_same_weights_and_figures(done, run, data, place, monkeypatch):
-    out, of = place / "again", Keeper.of
-
-    def hit(self, task):
-        look = of(self, task)
-        return lambda step, steps: signal.raise_signal(signal.SIGTERM) if step == 5 else look(step, steps)
-
-    def broken(self, task):
-        looking = hit(self, task)
-        return lambda step, steps: looking(step, steps) or {}
-
+def test_an_interrupted_transfer_continues_to_the_same_weights_and_figures(done, run, data, place):
+    out = place / "again"
     options = dict(on=data, epochs=6, ema=0.6, lr=2e-3, eval_crop=0.9, out=out, **FAST)
-    monkeypatch.setattr(Keeper, "of", broken)
-    with pytest.raises(Interrupted) as caught:
-        unmask.transfer(run, **options)
-    assert caught.value.exit_code == 143
+    assert interrupted(5, run, **options).exit_code == 143
     assert not (out / "classifier.safetensors").exists()
     with pytest.raises(UserError, match="not finished"):
         unmask.load(out).predict(data)
-    monkeypatch.setattr(Keeper, "of", of)
     mended = unmask.transfer(run, **options)
     assert mended.metrics == done.metrics
     first, second = done.classifier.state_dict(), mended.classifier.state_dict()

@@ -2,20 +2,18 @@
 
 import csv
 import json
-import signal
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from sklearn.metrics import jaccard_score
 from support.cloudmaking import NAMES, TEXT, VOXELS, table, write_table, write_tables
+from support.transferring import RIVALS, assert_goes_on_to_the_same, missing
 
 import unmask
 from unmask.data.annotations.legend import VOID
 from unmask.data.codecs.points import read_exactly, read_points
-from unmask.errors import Interrupted, UserError
-from unmask.tasks.early_stopping import Keeper
+from unmask.errors import UserError
 from unmask.tasks.segmentation.points.figures import headline
 from unmask.tasks.segmentation.points.metrics import cloud_overlap
 
@@ -54,9 +52,7 @@ def done(run, data):
 @pytest.mark.slow
 def test_a_segmenter_of_clouds_is_trained_judged_and_kept(done, run):
     assert done.path == run / "segment"
-    for name in ("config.json", "segmenter.safetensors", "metrics.json", "report.html", "overlays.png", "classes.png",
-                 "confusion.png", "images_test.csv", "data_sheet.json", "summary.json"):  # fmt: skip
-        assert (done.path / name).exists(), name
+    assert missing(done.path) == []
     test = done.metrics["test"]
     assert (test["count"], test["pixels"], test["main"], done.metrics["val"]["count"]) == (3, 240, "miou", 2)
     assert np.array(test["confusion"]).sum() == 240
@@ -74,23 +70,8 @@ def test_a_segmenter_of_clouds_is_trained_judged_and_kept(done, run):
 
 
 @pytest.mark.slow
-def test_an_interrupted_transfer_of_clouds_continues_to_the_same_weights_and_figures(
-    done, run, data, place, monkeypatch
-):
-    out, of = place / "again", Keeper.of
-
-    def broken(self, task):
-        look = of(self, task)
-        return lambda step, steps: signal.raise_signal(signal.SIGTERM) or {} if step == 3 else look(step, steps)
-
-    monkeypatch.setattr(Keeper, "of", broken)
-    with pytest.raises(Interrupted):
-        unmask.transfer(run, on=data, epochs=3, out=out, **FAST)
-    monkeypatch.setattr(Keeper, "of", of)
-    mended = unmask.transfer(run, on=data, epochs=3, out=out, **FAST)
-    first, second = done.model.state_dict(), mended.model.state_dict()
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert mended.metrics == done.metrics
+def test_an_interrupted_transfer_of_clouds_continues_to_the_same_weights_and_figures(done, run, data, place):
+    assert_goes_on_to_the_same(done, 3, run, on=data, epochs=3, out=place / "again", **FAST)
 
 
 @pytest.mark.slow
@@ -140,10 +121,8 @@ def test_the_label_curve_of_clouds_is_of_miou(run, data, place):
     curve = unmask.labels(run, **options, device="cpu", precision="32", head="pointwise(channels=16)")
     content = json.loads((place / "curve" / "labels.json").read_text())
     assert (content["unit"], content["score"]) == ("training clouds", "mIoU")
-    assert {(p.protocol, p.competitor, p.per_class) for p in curve.points if p.size == "50 %"} == {
-        ("full", "pretrained", 4), ("full", "from scratch", 4), ("linear", "pretrained", 4),
-        ("linear", "random frozen", 4)
-    }  # fmt: skip
+    half = {(p.protocol, p.competitor, p.per_class) for p in curve.points if p.size == "50 %"}
+    assert half == {(*rival, 4) for rival in RIVALS}
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -11,11 +10,11 @@ from PIL import Image
 from support.photos import photo
 from support.segmenting import NAMES, scene, write_pairs
 from support.small import SMALL
+from support.transferring import assert_goes_on_to_the_same, missing
 
 import unmask
-from unmask.errors import DataError, Interrupted, UserError
+from unmask.errors import DataError, UserError
 from unmask.studies.label_curve import segmentation as segment_study
-from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.segmentation import finetune
 from unmask.tasks.segmentation.figures import headline
 from unmask.tasks.segmentation.metrics import overlap
@@ -48,9 +47,7 @@ def done(run, data):
 
 def test_a_segmenter_is_trained_judged_and_kept(done, run):
     assert done.path == run / "segment"
-    for name in ("config.json", "segmenter.safetensors", "metrics.json", "report.html", "overlays.png", "classes.png",
-                 "confusion.png", "images_test.csv", "data_sheet.json", "summary.json"):  # fmt: skip
-        assert (done.path / name).exists(), name
+    assert missing(done.path) == []
     sheet = json.loads((done.path / "data_sheet.json").read_text())
     assert sum(sheet["pixel_shares"]["train"].values()) == pytest.approx(1)
     found = done.metrics
@@ -95,23 +92,8 @@ def test_what_is_wrong_is_named_before_training_and_the_rest_is_learnt(run, plac
 
 
 @pytest.mark.slow
-def test_an_interrupted_transfer_continues_to_the_same_weights_and_figures(done, run, data, place, monkeypatch):
-    out, of = place / "again", Keeper.of
-
-    def broken(self, task):
-        look = of(self, task)
-        return lambda step, steps: signal.raise_signal(signal.SIGTERM) or {} if step == 5 else look(step, steps)
-
-    options = dict(on=data, epochs=6, dice=0.5, balanced="on", out=out, **FAST)
-    monkeypatch.setattr(Keeper, "of", broken)
-    with pytest.raises(Interrupted):
-        unmask.transfer(run, **options)
-    assert not (out / "segmenter.safetensors").exists()
-    monkeypatch.setattr(Keeper, "of", of)
-    mended = unmask.transfer(run, **options)
-    first, second = done.model.state_dict(), mended.model.state_dict()
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert mended.metrics == done.metrics
+def test_an_interrupted_transfer_continues_to_the_same_weights_and_figures(done, run, data, place):
+    assert_goes_on_to_the_same(done, 5, run, on=data, epochs=6, dice=0.5, balanced="on", out=place / "again", **FAST)
 
 
 def test_predictions_have_the_images_own_sizes_in_python_and_on_the_command_line(done, data, place, capsys):

@@ -2,20 +2,19 @@
 
 import csv
 import json
-import signal
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import dice as dissimilarity
+from support.transferring import RIVALS, assert_goes_on_to_the_same, missing
 from support.volumemaking import AFFINE, TURNED, turned, volume, volume_encoder, write_labelled, write_volume
 
 import unmask
 from unmask.data.annotations.legend import VOID
-from unmask.errors import Interrupted, UserError
+from unmask.errors import UserError
 from unmask.models.segmenter import Segmenter
-from unmask.tasks.early_stopping import Keeper
 from unmask.tasks.segmentation.objective import Segment, dice_loss
 from unmask.tasks.segmentation.volumes.figures import headline
 from unmask.tasks.segmentation.volumes.metrics import dice_of, volume_overlap
@@ -59,9 +58,7 @@ def done(run, data):
 @pytest.mark.slow
 def test_a_segmenter_of_volumes_is_trained_judged_and_kept(done, run):
     assert done.path == run / "segment"
-    for name in ("config.json", "segmenter.safetensors", "metrics.json", "report.html", "overlays.png", "classes.png",
-                 "confusion.png", "images_test.csv", "data_sheet.json", "summary.json"):  # fmt: skip
-        assert (done.path / name).exists(), name
+    assert missing(done.path) == []
     test = done.metrics["test"]
     assert (test["count"], done.metrics["val"]["count"], test["main"], test["background"]) == (3, 2, "dice", "ground")
     records = [json.loads(line) for line in (done.path / "metrics.jsonl").read_text().splitlines()]
@@ -76,23 +73,8 @@ def test_a_segmenter_of_volumes_is_trained_judged_and_kept(done, run):
 
 
 @pytest.mark.slow
-def test_an_interrupted_transfer_of_volumes_continues_to_the_same_weights_and_figures(
-    done, run, data, place, monkeypatch
-):
-    out, of = place / "again", Keeper.of
-
-    def broken(self, task):
-        look = of(self, task)
-        return lambda step, steps: signal.raise_signal(signal.SIGTERM) or {} if step == 3 else look(step, steps)
-
-    monkeypatch.setattr(Keeper, "of", broken)
-    with pytest.raises(Interrupted):
-        unmask.transfer(run, on=data, epochs=4, out=out, **FAST)
-    monkeypatch.setattr(Keeper, "of", of)
-    mended = unmask.transfer(run, on=data, epochs=4, out=out, **FAST)
-    first, second = done.model.state_dict(), mended.model.state_dict()
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert mended.metrics == done.metrics
+def test_an_interrupted_transfer_of_volumes_continues_to_the_same_weights_and_figures(done, run, data, place):
+    assert_goes_on_to_the_same(done, 3, run, on=data, epochs=4, out=place / "again", **FAST)
 
 
 @pytest.mark.slow
@@ -128,10 +110,8 @@ def test_the_label_curve_of_volumes_is_of_dice(run, data, place):
     curve = unmask.labels(run, **options, device="cpu", precision="32", head="unetr(channels=16)")
     content = json.loads((place / "curve" / "labels.json").read_text())
     assert (content["unit"], content["score"]) == ("training volumes", "Dice")
-    assert {(p.protocol, p.competitor, p.per_class) for p in curve.points if p.size == "50 %"} == {
-        ("full", "pretrained", 2), ("full", "from scratch", 2), ("linear", "pretrained", 2),
-        ("linear", "random frozen", 2)
-    }  # fmt: skip
+    half = {(p.protocol, p.competitor, p.per_class) for p in curve.points if p.size == "50 %"}
+    assert half == {(*rival, 2) for rival in RIVALS}
     assert 0 <= min(p.accuracy for p in curve.points) <= max(p.accuracy for p in curve.points) <= 1
 
 

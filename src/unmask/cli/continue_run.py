@@ -1,7 +1,8 @@
 """Commands that write a folder: whose it is, and whether what lies there may be continued."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from unmask.data.labels import CAPTIONS, TABLE, is_image_name
 from unmask.data.sheet import Sheet
@@ -13,6 +14,16 @@ from unmask.runs.config import Config
 from unmask.runs.run import Run
 from unmask.runtime.lock import hold
 from unmask.tasks.pages import write_report
+
+STUDY = "study.json"  # what a study was begun with
+
+
+class StudyRecord(Protocol):
+    @property
+    def asked(self) -> Json: ...  # options as the user gave them
+
+
+Begun = TypeVar("Begun", bound=StudyRecord)
 
 
 def own(out: Path, command: str, data: Iterable[Place] = (), *, within: bool = False, flag: str = "--out") -> None:
@@ -51,6 +62,17 @@ def require_new_study(out: Path) -> None:
     """Raises UserError for a folder that holds something else than a study."""
     if not is_new(out):
         raise UserError(f"{out} is there and is no study; give a new or empty folder with --out")
+
+
+def begun_study(out: Path, asked: Json, read: Callable[[Path], Begun]) -> Begun | None:
+    """The study that was begun in the folder, if there is one, with the same settings. read: opens its file. Raises
+    UserError where the settings are others, or the folder holds something else."""
+    if (out / STUDY).exists():
+        begun = read(out / STUDY)
+        refuse_other_settings(asked, begun.asked, {}, out)
+        return begun
+    require_new_study(out)
+    return None
 
 
 def settings_of_study(options: Dataclass, left_out: Collection[str]) -> Json:

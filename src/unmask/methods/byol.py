@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import joint_defaults, of_views
+from unmask.methods.families.views import joint_defaults, pooled_views
 from unmask.methods.losses.spread import deviation
 from unmask.models.ema import Teacher, cosine
 from unmask.models.encoder import Encoder
@@ -57,10 +57,10 @@ class BYOL(Comparing):
         return {"momentum": cosine(self.momentum, 1.0, progress)}
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        online = torch.stack([tokens.pooled for tokens in of_views(self.encoder, batch["views"])], dim=1)
+        online = pooled_views(self.encoder, batch["views"])
         with torch.no_grad():
             teacher = self.teacher.module["encoder"]
-            targets = torch.stack([tokens.pooled for tokens in of_views(teacher, batch["views"])], dim=1)
+            targets = pooled_views(teacher, batch["views"])
         return {"online": online, "targets": targets}
 
     def compare(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.distillation import LARGE, Distillation
+from unmask.methods.families.distillation import LARGE, Distillation, collapsed, uniform
 from unmask.methods.families.views import distillation_defaults, of_views
-from unmask.methods.losses.clustering import ONE, UNIFORM, Centre, entropy, sharpness, sinkhorn, swapped, usage
+from unmask.methods.losses.clustering import Centre, entropy, sharpness, sinkhorn, swapped, usage
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder
 from unmask.plain import NonNegativeInt, PositiveFloat, SeveralInt, Share
@@ -30,18 +30,8 @@ class DINO(Distillation):
         "sharpness": "sharpness of assignments, 0 if uniform",
     }
     symptoms: Sequence[Symptom] = (
-        Symptom(
-            "entropy",
-            below=ONE,
-            says="the teacher puts all images on one prototype: it has collapsed",
-            remedy="a lower teacher temperature, dino(teacher_temperature=0.04), or a lower --lr",
-        ),
-        Symptom(
-            "sharpness",
-            below=UNIFORM,
-            says="the teacher's assignments are uniform: it says nothing about any image",
-            remedy="a lower teacher temperature, dino(teacher_temperature=0.04)",
-        ),
+        collapsed("a lower teacher temperature, dino(teacher_temperature=0.04), or a lower --lr"),
+        uniform("a lower teacher temperature, dino(teacher_temperature=0.04)"),
     )
 
     def __init__(

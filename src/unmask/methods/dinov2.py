@@ -11,10 +11,10 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
-from unmask.methods.families.distillation import LARGE, Distillation
+from unmask.methods.families.distillation import LARGE, Distillation, uniform
 from unmask.methods.families.guide import Guide
 from unmask.methods.families.views import distillation_defaults, of_views
-from unmask.methods.losses.clustering import UNIFORM, sharpness, sinkhorn, swapped, usage
+from unmask.methods.losses.clustering import sharpness, sinkhorn, swapped, usage
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
 from unmask.methods.losses.spread import koleo
 from unmask.models.ema import Teacher
@@ -45,12 +45,7 @@ class DINOv2(Distillation):
             says="all images get nearly the same features: they have collapsed",
             remedy="more weight on their spread, dinov2(spread=0.3), a lower --lr, or a larger --batch",
         ),
-        Symptom(
-            "sharpness",
-            below=UNIFORM,
-            says="the teacher's assignments are uniform: it says nothing about any image",
-            remedy="a lower teacher temperature, dinov2(teacher_temperature=0.04), or a lower --lr",
-        ),
+        uniform("a lower teacher temperature, dinov2(teacher_temperature=0.04), or a lower --lr"),
     )
 
     def __init__(

@@ -11,10 +11,10 @@ from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
 from unmask.masking.grid import take
-from unmask.methods.families.distillation import LARGE, Distillation
+from unmask.methods.families.distillation import LARGE, Distillation, collapsed, uniform
 from unmask.methods.families.guide import Guide
 from unmask.methods.families.views import distillation_defaults, of_views
-from unmask.methods.losses.clustering import ONE, UNIFORM, Centre, entropy, sharpness, swapped
+from unmask.methods.losses.clustering import Centre, entropy, sharpness, swapped
 from unmask.methods.losses.patches import encode_half_masked, patch_loss
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder
@@ -34,18 +34,8 @@ class IBOT(Distillation):
         "sharpness": "sharpness of assignments, 0 if uniform",
     }
     symptoms: Sequence[Symptom] = (
-        Symptom(
-            "entropy",
-            below=ONE,
-            says="the teacher puts all images on one prototype: it has collapsed",
-            remedy="a lower teacher temperature, ibot(teacher_temperature=0.04), or a lower --lr",
-        ),
-        Symptom(
-            "sharpness",
-            below=UNIFORM,
-            says="the teacher's assignments are uniform: it says nothing about any image",
-            remedy="a lower teacher temperature, ibot(teacher_temperature=0.04), or a lower --lr",
-        ),
+        collapsed("a lower teacher temperature, ibot(teacher_temperature=0.04), or a lower --lr"),
+        uniform("a lower teacher temperature, ibot(teacher_temperature=0.04), or a lower --lr"),
     )
 
     def __init__(

@@ -3,13 +3,12 @@ https://arxiv.org/abs/2511.08544"""
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import joint_defaults, of_views
+from unmask.methods.families.views import joint_defaults, pooled_views
 from unmask.methods.losses.spread import sigreg
 from unmask.models.encoder import Encoder
 from unmask.plain import NonNegativeInt, Share
@@ -59,7 +58,7 @@ class LeJEPA(Comparing):
         self._step = step
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        return {"features": torch.stack([tokens.pooled for tokens in of_views(self.encoder, batch["views"])], dim=1)}
+        return {"features": pooled_views(self.encoder, batch["views"])}
 
     def compare(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
         features = embeddings["features"].transpose(0, 1)  # v b d

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import joint_defaults, of_views
+from unmask.methods.families.views import joint_defaults, pooled_views
 from unmask.methods.losses.contrastive import accuracy, against_guessing, info_nce
 from unmask.methods.losses.spread import deviation
 from unmask.models.ema import Teacher, cosine
@@ -74,10 +74,10 @@ class MoCoV3(Comparing):
         return {"momentum": cosine(self.momentum, 1.0, progress)}
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        queries = torch.stack([tokens.pooled for tokens in of_views(self.encoder, batch["views"])], dim=1)
+        queries = pooled_views(self.encoder, batch["views"])
         with torch.no_grad():
             teacher = self.teacher.module["encoder"]
-            keys = torch.stack([tokens.pooled for tokens in of_views(teacher, batch["views"])], dim=1)
+            keys = pooled_views(teacher, batch["views"])
         return {"queries": queries, "keys": keys}
 
     def compare(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,13 +3,12 @@ https://arxiv.org/abs/2002.05709"""
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import joint_defaults, of_views
+from unmask.methods.families.views import joint_defaults, pooled_views
 from unmask.methods.losses.contrastive import accuracy, against_guessing, nt_xent
 from unmask.methods.losses.spread import deviation
 from unmask.models.encoder import Encoder
@@ -56,7 +55,7 @@ class SimCLR(Comparing):
         return joint_defaults(encoder, sheet, crop=0.08, weight_decay=0.1, blr=1.5e-4, name="SimCLR")
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        return {"features": torch.stack([tokens.pooled for tokens in of_views(self.encoder, batch["views"])], dim=1)}
+        return {"features": pooled_views(self.encoder, batch["views"])}
 
     def compare(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
         features = embeddings["features"]  # b 2 d

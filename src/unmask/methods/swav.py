@@ -10,7 +10,7 @@ from torch.nn.functional import linear, normalize
 from unmask.choice import Choice
 from unmask.data.batch import Batch
 from unmask.data.sheet import Sheet
-from unmask.methods.families.views import joint_defaults, of_views
+from unmask.methods.families.views import joint_defaults, pooled_views
 from unmask.methods.losses.clustering import UNIFORM, sharpness, sinkhorn, swapped, usage
 from unmask.models.encoder import Encoder
 from unmask.plain import NonNegativeInt, PositiveFloat, SeveralInt, Share
@@ -70,7 +70,7 @@ class SwAV(Comparing):
         return joint_defaults(encoder, sheet, crop=0.14, weight_decay=0.1, blr=1.5e-4, name="SwAV")
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        return {"features": torch.stack([tokens.pooled for tokens in of_views(self.encoder, batch["views"])], dim=1)}
+        return {"features": pooled_views(self.encoder, batch["views"])}
 
     def compare(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
         features = embeddings["features"]  # b v d

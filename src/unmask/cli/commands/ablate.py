@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmask.cli.commands.pretrain import asked_for
-from unmask.cli.continue_run import own, refuse_other_settings, require_new_study, settings_of_study
+from unmask.cli.continue_run import STUDY, begun_study, own, settings_of_study
 from unmask.cli.options.ablate import Ablate
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.verb import verb
@@ -46,7 +46,6 @@ from unmask.tasks.classification.settings import ClassifySettings
 __all__ = ["ablate"]
 
 
-STUDY = "study.json"
 NOT_SETTINGS = ("out", "dry_run", "parts", "jobs")
 PASSED_ON = (
     "model", "modality", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision",
@@ -97,7 +96,7 @@ def ablate(options: Ablate) -> Ablation | None:
     own_axes = read_axes(texts(options.axis), texts(options.axes))
     factors = [float(factor) for factor in numbers(options.sizes) if factor != 1]
     names, asked = chosen(texts(options.axes), bool(own_axes)), settings_of_study(options, NOT_SETTINGS)
-    begun = _saved(out, asked)
+    begun = begun_study(out, asked, Begun.from_json)
     if not options.dry_run:
         own(out, "ablate", (*texts(options.data), *texts(options.on)))
     here = machine(options.device, options.precision)
@@ -241,13 +240,3 @@ def _facts(command: str, bench: Bench, axes: list[Axis], remarks: list[str], opt
         ("machine", f"{config.record.machine.name}, precision {config.runtime.precision}"),
     ]
     return Facts(on, command, baseline, len(_values(axes)) * options.seeds, [NOISE, *remarks])
-
-
-def _saved(out: Path, asked: Json) -> Begun | None:
-    """The study in the folder, if there is one; it must have the same settings."""
-    if (out / STUDY).exists():
-        begun = Begun.from_json(out / STUDY)
-        refuse_other_settings(asked, begun.asked, {}, out)
-        return begun
-    require_new_study(out)
-    return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from unmask.cli.commands.pretrain import asked_for
-from unmask.cli.continue_run import own, refuse_other_settings, require_new_study, settings_of_study
+from unmask.cli.continue_run import STUDY, begun_study, own, settings_of_study
 from unmask.cli.options.pretrain import Pretrain
 from unmask.cli.options.tune import Tune
 from unmask.cli.verb import verb
@@ -40,7 +40,6 @@ from unmask.training.log import clock
 
 __all__ = ["tune"]
 
-STUDY = "study.json"
 NOT_SETTINGS = ("out", "dry_run", "parts", "jobs", "config")
 PASSED_ON = (
     "model", "modality", "image_size", "patch_size", "channels", "method", "mask", "target", "decoder", "batch", "lr",
@@ -69,6 +68,10 @@ class Begun:
     fingerprints: list[str]
     command: str
 
+    @classmethod
+    def from_json(cls, path: Path) -> "Begun":
+        return typed(cls, read_json(path), str(path), "")
+
 
 @verb(Tune)
 def tune(options: Tune) -> Tuned | None:
@@ -84,7 +87,7 @@ def tune(options: Tune) -> Tuned | None:
         texts(options.evaluators)[0],
     )
     require("evaluator", evaluator)
-    begun = _saved(out, asked)
+    begun = begun_study(out, asked, Begun.from_json)
     if not options.dry_run:
         own(out, COMMAND, (*texts(options.data), *texts(options.on)))
     here = machine(options.device, options.precision)
@@ -221,13 +224,3 @@ def _facts(begun: Begun, bench: Bench, options: Tune) -> Facts:
         ("machine", f"{config.record.machine.name}, precision {config.runtime.precision}"),
     ]
     return Facts(on, begun.command, pairs, texts(options.data))
-
-
-def _saved(out: Path, asked: Json) -> Begun | None:
-    """The study in the folder, if there is one; it must have the same settings."""
-    if (out / STUDY).exists():
-        begun = typed(Begun, read_json(out / STUDY), str(out / STUDY), "")
-        refuse_other_settings(asked, begun.asked, {}, out)
-        return begun
-    require_new_study(out)
-    return None

@@ -28,7 +28,7 @@ from unmask.data.codecs.scenes.piece import Cut, Division, Piece
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.codecs.scenes.tags import time_in_name
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window, make_modality
-from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop, WholeImage
+from unmask.data.transforms.kernels.crop import LARGEST, FixedCrop, RandomCrop, WholeImage, usual_square
 from unmask.data.transforms.kernels.scene import SceneWindow
 from unmask.errors import UserError, many
 from unmask.plain import PositiveInt
@@ -36,7 +36,6 @@ from unmask.plain import PositiveInt
 __all__ = ["Bands"]
 LARGE, WINDOW = 1024, 512  # pixels: a scene with a longer side is read by windows, of so many
 VALUES = 1 << 26  # of a window, at the most
-TINY = 40  # pixels: below this, scenes are used at their own size
 LABELS = re.compile(r"(^|[/_. -])(labels?|masks?|gt|truth|annot\w*)([/_. -]|$)", re.IGNORECASE)
 PLANES = ("metres", "year", "month", "hour")
 
@@ -189,16 +188,8 @@ class Bands(Modality):
     def choices(
         self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None
     ) -> Mapping[str, Choice]:
-        side = int(min(sheet.median_size))
-        if side <= TINY:
-            edge, why = max(8, round(side / 4) * 4), f"the scenes' own size (median short side {side} px)"
-        elif small:
-            edge, why = 64, "without a CUDA GPU: small enough to see many scenes in the time"
-        else:
-            edge, why = min(224, max(32, side // 16 * 16)), "about the windows' own size, at most 224"
-        if patch and edge % patch:
-            edge, why = max(2, round(edge / patch)) * patch, f"{why}, and a multiple of the patch"
-        return {"image_size": Choice([edge, edge], why)}
+        large = f"about the windows' own size, at most {LARGEST}"
+        return {"image_size": usual_square(int(min(sheet.median_size)), patch, small, "scenes", large)}
 
     def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
         return {

@@ -12,11 +12,10 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import sniff
 from unmask.data.labels import is_image_name
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window
-from unmask.data.transforms.kernels.crop import FixedCrop, RandomCrop, WholeImage
+from unmask.data.transforms.kernels.crop import LARGEST, TINY, FixedCrop, RandomCrop, WholeImage, usual_square
 from unmask.data.value_range import ends_of
 
 __all__ = ["Image"]
-TINY = 40  # pixels: below this, images are used at their own size
 
 
 class Image(Modality):
@@ -56,15 +55,8 @@ class Image(Modality):
         self, sheet: Facts, patch: int | None, small: bool, size: tuple[int, ...] | None = None
     ) -> Mapping[str, Choice]:
         side = int(min(sheet.median_size))
-        if side <= TINY:
-            edge, why = max(8, round(side / 4) * 4), f"the images' own size (median short side {side} px)"
-        elif small:
-            edge, why = 64, "without a CUDA GPU: small enough to see many images in the time"
-        else:
-            edge, why = min(224, max(32, side // 16 * 16)), "as in MAE" if side >= 224 else "about the images' own size"
-        if patch and edge % patch:
-            edge, why = max(2, round(edge / patch)) * patch, f"{why}, and a multiple of the patch"
-        return {"image_size": Choice([edge, edge], why)}
+        large = "as in MAE" if side >= LARGEST else "about the images' own size"
+        return {"image_size": usual_square(side, patch, small, "images", large)}
 
     def augmentation(self, sheet: Facts, channels: int) -> Mapping[str, Choice]:
         if sheet.share_extreme > 0.75:

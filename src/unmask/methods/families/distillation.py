@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from unmask.methods.families.views import distillation_schedules
-from unmask.methods.losses.clustering import Centre
+from unmask.methods.losses.clustering import ONE, UNIFORM, Centre
 from unmask.models.ema import Teacher
 from unmask.models.encoder import Encoder
 from unmask.models.projection import Projection
-from unmask.training.objective import Objective
+from unmask.training.objective import Objective, Symptom
 
 LARGE = 2  # views that the teacher sees
 
@@ -56,3 +56,15 @@ class Distillation(Objective):
             if isinstance(module, Centre):
                 module.move(good)
         self.teacher.update(self.scheduled.get("momentum", self.momentum), good)
+
+
+def collapsed(remedy: str) -> Symptom:
+    """One prototype for everything; seen by `entropy`."""
+    says = "the teacher puts all images on one prototype: it has collapsed"
+    return Symptom("entropy", below=ONE, says=says, remedy=remedy)
+
+
+def uniform(remedy: str) -> Symptom:
+    """All prototypes for everything; seen by `sharpness`."""
+    says = "the teacher's assignments are uniform: it says nothing about any image"
+    return Symptom("sharpness", below=UNIFORM, says=says, remedy=remedy)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unmask.choice import Choice
@@ -26,6 +27,11 @@ def of_views(encoder: Callable[[Tensor], Tokens], views: Sequence[Tensor]) -> li
         parts = zip(together.prefix.chunk(len(places)), together.units.chunk(len(places)))
         tokens |= {place: Tokens(*part) for place, part in zip(places, parts)}
     return [tokens[place] for place in range(len(views))]
+
+
+def pooled_views(encoder: Callable[[Tensor], Tokens], views: Sequence[Tensor]) -> Float[Tensor, "b v d"]:
+    """One vector for every view of every image."""
+    return torch.stack([tokens.pooled for tokens in of_views(encoder, views)], dim=1)
 
 
 def joint_defaults(

@@ -59,6 +59,24 @@ def plan_segment(
     return plan.fill(SegmentSettings)
 
 
+def plan_crop(plan: Plan, encoder: Encoder) -> list[int]:
+    """How much of a volume or a cloud is seen at once. Raises UserError, with the nearest sizes, where that is no whole
+    number of the encoder's units."""
+    crop = plan.choose("crop_size", list(encoder.input_size), "what the encoder was made for")
+    crop = plan.settings["crop_size"] = list(make_modality(encoder.modality).full_size(crop))
+    encoder.grid.covering(crop)
+    return crop
+
+
+def plan_epochs(plan: Plan, pretrained: float, counted: str, scratch: bool) -> None:
+    """Length and warm-up for volumes or clouds. pretrained: epochs from a pretrained encoder; counted: how many samples
+    of which kind."""
+    more = ", half as many again from scratch" if scratch else ""
+    usual = float(round(pretrained * (1.5 if scratch else 1.0)))
+    epochs = plan.choose("epochs", usual, f"{counted}: the fewer, the more epochs{more}")
+    plan.choose("warmup", round(0.05 * epochs, 2), "epochs; 5 % of the run")
+
+
 def class_weights(pixels: Float[np.ndarray, "k"]) -> list[float]:
     """Weights of classes by their number of training pixels: the square root of the median over the class's own (Eigen
     & Fergus 2015), so that rare classes do not dominate; at most 10, and 0 for a class without pixels."""

@@ -33,10 +33,10 @@ class Written:
 
     folder: Path
     names: list[str]  # of the images
-    files: list[Path]  # of their maps: PNG of class numbers, or GeoTIFF of scenes, PLY of clouds
+    files: list[Path]  # of their maps: PNG of class numbers, or GeoTIFF of scenes, NIfTI of volumes, PLY of clouds
     classes: list[str]
     numbers: list[int]  # of each class
-    shares: np.ndarray  # n k: of each image's pixels, or cloud's points, by class
+    shares: np.ndarray  # n k: of each image's pixels, volume's voxels or cloud's points, by class
 
     def __len__(self) -> int:
         return len(self.names)

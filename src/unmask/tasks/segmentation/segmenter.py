@@ -24,11 +24,11 @@ class Maps:
 
     names: list[str]
     classes: list[str]
-    numbers: list[int]  # of each class in the masks that were learnt from
+    numbers: list[int]  # of each class in the masks or labels that were learnt from
     maps: list[UInt8[np.ndarray, "_ _"]]  # place in `classes` of every pixel, at the image's own size
 
     def shares(self) -> Float[np.ndarray, "n k"]:
-        """Of each image's pixels, by class."""
+        """Of the pixels, or voxels, of each map, by class."""
         counts = [np.bincount(map_.ravel(), minlength=len(self.classes)) / map_.size for map_ in self.maps]
         return np.array(counts).reshape(len(self.maps), len(self.classes))
 

@@ -7,18 +7,35 @@ import torch
 from jaxtyping import Shaped
 from torch import Generator, Tensor
 
+from unmask.choice import Choice
 from unmask.data.codecs.opencv import cv2
 from unmask.errors import UserError
 
 RESIZES = ("exact", "fast")  # antialiased bicubic as Pillow's; OpenCV's bicubic where that aliases little or nothing
 MILD = 1.5  # times that a crop may be as high and wide as the view and still be resized by OpenCV, if that is allowed
 FIXED = 224 / 256  # sides of a fixed-size crop, as a share of the largest window that fits
+TINY = 40  # pixels: below this, images are seen at their own size
+LARGEST = 224  # pixels of views that nobody chose, as in MAE
 
 
 def fill_for(values: tuple[float, ...], kind: torch.dtype) -> list[float]:
     """What lies beyond an image, per channel, as its dtype can hold it: encoders of deeper images may have a mean above
     255."""
     return [min(255.0, max(0.0, value)) for value in values] if kind == torch.uint8 else list(values)
+
+
+def usual_square(short: int, patch: int | None, small: bool, things: str, large: str) -> Choice:
+    """Height and width of views. short: pixels of the median short side; small: without a CUDA GPU; things: what it is
+    said of, such as images; large: the reason where the machine bears their own size."""
+    if short <= TINY:
+        edge, why = max(8, round(short / 4) * 4), f"the {things}' own size (median short side {short} px)"
+    elif small:
+        edge, why = 64, f"without a CUDA GPU: small enough to see many {things} in the time"
+    else:
+        edge, why = min(LARGEST, max(32, short // 16 * 16)), large
+    if patch and edge % patch:
+        edge, why = max(2, round(edge / patch)) * patch, f"{why}, and a multiple of the patch"
+    return Choice([edge, edge], why)
 
 
 @dataclass(frozen=True)

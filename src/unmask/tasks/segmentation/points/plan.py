@@ -14,6 +14,7 @@ from unmask.planning.batch import plan_parts, plan_rate
 from unmask.planning.plan import Plan
 from unmask.planning.runtime import plan_runtime
 from unmask.runtime.machine import Machine
+from unmask.tasks.segmentation.plan import plan_crop, plan_epochs
 from unmask.tasks.segmentation.points.settings import CloudSettings
 
 PAPER = "as in Point-MAE"
@@ -33,15 +34,10 @@ def plan_clouds(
     frozen = plan.choose("protocol", "full", "everything is trained") == "linear"
     why = "what the features say by themselves" if frozen else "features of four depths, and the points themselves"
     plan.choose("head", "linear" if frozen else "pointwise", why)
-    crop = plan.choose("crop_size", list(encoder.input_size), "what the encoder was made for")
-    crop = plan.settings["crop_size"] = list(make_modality(encoder.modality).full_size(crop))
-    encoder.grid.covering(crop)  # raises UserError, with the nearest sizes, where it is no whole number of units
+    plan_crop(plan, encoder)
     most = 2 ** int(math.log2(max(2, count / 4)))
     plan.choose("batch", max(2, min(16, most)), f"{PAPER}, and at least four steps per epoch")
-    usual = _epochs(count, gpu) * (1.5 if scratch else 1.0)
-    more = ", half as many again from scratch" if scratch else ""
-    epochs = plan.choose("epochs", float(round(usual)), f"{count:,} clouds: the fewer, the more epochs{more}")
-    plan.choose("warmup", round(0.05 * epochs, 2), "epochs; 5 % of the run")
+    plan_epochs(plan, _epochs(count, gpu), f"{count:,} clouds", scratch)
     plan_parts(plan, machine)
     plan_rate(plan)
     plan.choose("optimizer", "adamw", PAPER)

@@ -26,26 +26,21 @@ from unmask.errors import DataError, UserError
 from unmask.models.encoder import Encoder
 from unmask.models.layers.spread_points import spread_from_centres, spread_from_cubes
 from unmask.models.segmenter import Segmenter
+from unmask.tasks.segmentation.segmenter import Maps
 
 __all__ = ["CloudSegmenter"]
 AT_ONCE = 1 << 14  # points that the head sees at a time
 
 
 @dataclass(frozen=True)
-class CloudMaps:
+class CloudMaps(Maps):
     """The classes of the points of n clouds, in the order given."""
 
-    names: list[str]
-    classes: list[str]
-    numbers: list[int]  # of each class in the labels that were learnt from
     maps: list[UInt8[np.ndarray, "_"]]  # place in `classes` of every point of a file, in its order; 255: no point
 
     def shares(self) -> Float[np.ndarray, "n k"]:
         """Of each cloud's points, by class."""
         return np.array([shares_of(map_, len(self.classes)) for map_ in self.maps]).reshape(-1, len(self.classes))
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 class CloudSegmenter(Segmenter):

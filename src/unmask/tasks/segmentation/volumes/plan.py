@@ -14,6 +14,7 @@ from unmask.planning.batch import plan_parts, plan_rate
 from unmask.planning.plan import Plan
 from unmask.planning.runtime import plan_runtime
 from unmask.runtime.machine import Machine
+from unmask.tasks.segmentation.plan import plan_crop, plan_epochs
 from unmask.tasks.segmentation.volumes.settings import VolumeSettings
 
 PAPER = "as in nnU-Net"
@@ -30,16 +31,11 @@ def plan_volumes(
     frozen = plan.choose("protocol", "full", "everything is trained") == "linear"
     why = "what the features say by themselves" if frozen else "the features of four depths, and the voxels themselves"
     plan.choose("head", "linear" if frozen else "unetr", why)
-    crop = plan.choose("crop_size", list(encoder.input_size), "what the encoder was made for")
-    crop = plan.settings["crop_size"] = list(make_modality(encoder.modality).full_size(crop))
-    encoder.grid.covering(crop)  # raises UserError, with the nearest sizes, where it is no whole number of patches
+    crop = plan_crop(plan, encoder)
     _plan_share(plan, sheet, crop)
     most = 2 ** int(math.log2(max(2, count / 4)))
     plan.choose("batch", max(2, min(8 if gpu else 4, most)), "at least four steps per epoch")
-    usual = _epochs(count, gpu) * (1.5 if scratch else 1.0)
-    more = ", half as many again from scratch" if scratch else ""
-    epochs = plan.choose("epochs", float(round(usual)), f"{count:,} volumes: the fewer, the more epochs{more}")
-    plan.choose("warmup", round(0.05 * epochs, 2), "epochs; 5 % of the run")
+    plan_epochs(plan, _epochs(count, gpu), f"{count:,} volumes", scratch)
     plan_parts(plan, machine)
     plan_rate(plan)
     plan.choose("optimizer", "adamw", "the usual one of transformers")

@@ -22,26 +22,17 @@ from unmask.errors import many
 from unmask.files import Json, write_atomically, write_json
 from unmask.runtime.progress import progress
 from unmask.tasks.prediction import say_first, say_left_out
-from unmask.tasks.segmentation.predict import CLASSES, OVERLAYS, SHARES, below
+from unmask.tasks.segmentation.predict import CLASSES, OVERLAYS, SHARES, Written, below
 from unmask.tasks.segmentation.volumes.figures import draw_one
 from unmask.tasks.segmentation.volumes.segmenter import VolumeSegmenter
 from unmask.tasks.task import PredictOptions
 
 
 @dataclass(frozen=True)
-class WrittenVolumes:
-    """The result of `unmask.predict` with a segmenter of volumes: maps stay on disk."""
+class WrittenVolumes(Written):
+    """The same with a segmenter of volumes."""
 
-    folder: Path
-    names: list[str]  # of the volumes
-    files: list[Path]  # of their maps: NIfTI of class numbers
-    classes: list[str]
-    numbers: list[int]  # of each class
-    shares: np.ndarray  # n k: of each volume's voxels, by class
     millilitres: np.ndarray  # n k: NaN where a file does not say how large its voxels are
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 def predict_volumes(

@@ -20,26 +20,16 @@ from unmask.errors import DataError, UserError
 from unmask.models.encoder import Encoder
 from unmask.models.segmenter import Segmenter
 from unmask.models.sliding_window import boxes_at_once, slide_box
+from unmask.tasks.segmentation.segmenter import Maps
 
 __all__ = ["VolumeSegmenter"]
 
 
 @dataclass(frozen=True)
-class VolumeMaps:
+class VolumeMaps(Maps):
     """Class maps of n volumes, in the order given."""
 
-    names: list[str]
-    classes: list[str]
-    numbers: list[int]  # of each class in the labels that were learnt from
     maps: list[UInt8[np.ndarray, "_ _ _"]]  # place in `classes` of every voxel, along the axes of the file
-
-    def shares(self) -> Float[np.ndarray, "n k"]:
-        """Of each volume's voxels, by class."""
-        counts = [np.bincount(map_.ravel(), minlength=len(self.classes)) / map_.size for map_ in self.maps]
-        return np.array(counts).reshape(len(self.maps), len(self.classes))
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 class VolumeSegmenter(Segmenter):
