@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from unmask.data.labels import CAPTIONS, TABLE, is_image_name
 from unmask.data.sheet import Sheet
@@ -18,6 +18,7 @@ from unmask.tasks.pages import write_report
 STUDY = "study.json"  # what a study was begun with
 
 
+@runtime_checkable
 class StudyRecord(Protocol):
     @property
     def asked(self) -> Json: ...  # options as the user gave them
