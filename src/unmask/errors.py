@@ -96,6 +96,6 @@ def closest(word: str, options: Iterable[str]) -> str:
 def closest_place(path: Path, others: Iterable[str] = ()) -> str:
     """As `closest`, for a path that leads nowhere, among what lies in its folder, and other names."""
     folder = Path(path).parent
-    there = sorted(item.name for item in folder.iterdir() if item.name != path.name) if folder.is_dir() else []
-    near = difflib.get_close_matches(Path(path).name, [*there, *others], n=1, cutoff=0.5)
-    return f", did you mean {(str(folder / near[0]) if near[0] in there else near[0])!r}?" if near else "."
+    names = sorted(item.name for item in folder.iterdir() if item.name != path.name) if folder.is_dir() else []
+    near = difflib.get_close_matches(Path(path).name, [*names, *others], n=1, cutoff=0.5)
+    return f", did you mean {(str(folder / near[0]) if near[0] in names else near[0])!r}?" if near else "."

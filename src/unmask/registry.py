@@ -223,7 +223,7 @@ def _foreign_names(text: str) -> list[str]:
     """The names of parts from outside in a text, those in its options included; none in a text that cannot be read."""
     with suppress(UserError):
         name, options = parse(text)
-        inner = [found for value in options.values() if isinstance(value, str) for found in _foreign_names(value)]
+        inner = [part for value in options.values() if isinstance(value, str) for part in _foreign_names(value)]
         return [name.partition(":")[0], *inner] if is_foreign(name) else inner
     return []
 

@@ -97,8 +97,8 @@ def refuse_unknown(command: str, options_by_name: Mapping[str, Any], options: An
             continue
         flag = argument.partition("=")[0]
         word = flag.lstrip("-").replace("_", "-")
-        known = {name.replace("_", "-") for name in (*fields, *switches, "data")}
-        if flag.startswith("--") and word in known:
+        names = {name.replace("_", "-") for name in (*fields, *switches, "data")}
+        if flag.startswith("--") and word in names:
             continue
         raise UserError(
             f"unmask {command} has no option {flag}{_instead(command, options_by_name, options, word.lower())}"

@@ -218,14 +218,14 @@ def saved(options: type, path: str | Path) -> Json:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no configuration of a run: {str(error)[:200]!r}") from error
-    known, derived = {field.name for field in dataclasses.fields(options)}, getattr(options, "DERIVED", ())
+    names, derived = {field.name for field in dataclasses.fields(options)}, getattr(options, "DERIVED", ())
     hints = get_type_hints(options, include_extras=True)
     for name, value in items:
-        if name not in known and name not in derived:
-            raise UserError(f"{path} has a setting {name!r} that there is none of{closest(name, known)}")
-        if name in known and not fits(hints[name], value):
+        if name not in names and name not in derived:
+            raise UserError(f"{path} has a setting {name!r} that there is none of{closest(name, names)}")
+        if name in names and not fits(hints[name], value):
             raise UserError(f"{path}: {name} is {value!r:.80}, which --{name.replace('_', '-')} cannot be")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in names}
 
 
 def _with_config(options: type, args: tuple, kwargs: Json) -> Json:

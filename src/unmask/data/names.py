@@ -85,14 +85,14 @@ def as_spelled(path: str) -> str | None:
 
 def match_names(
     names: Iterable[str], files: Mapping[str, Key], bases: Sequence[str] = ("",), prefer: Sequence[str] = (),
-    known: Mapping[str, str] | None = None,
+    matched: Mapping[str, str] | None = None,
 ) -> Matches:  # fmt: skip
     """Which file each name means. files: each with its key; bases: what whole paths begin with, the first that fits
-    counts; prefer: of several files, those in the folder that is named first here; known: names with their files."""
+    counts; prefer: of several files, those in the folder that is named first here; matched: names with their files."""
     by_plain: dict[str, list[str]] = defaultdict(list)
     for file in files:
         by_plain[plain(file)].append(file)
-    whole = dict(known or {})
+    whole = dict(matched or {})
     left: dict[str, Key] = {}
     for name in [name for name in dict.fromkeys(names) if name not in whole]:
         for base in bases:

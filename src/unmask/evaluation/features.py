@@ -88,12 +88,12 @@ def pooled(
 def check_poolings(encoder: Encoder, poolings: Sequence[str] | None) -> tuple[str, ...]:
     """The requested poolings, or all; UserError for one that this encoder does not have."""
     default = available(encoder)
-    there = (*searched(encoder), *((ATTENTIVE,) if encoder.learnt_pool else ()))
+    offered = (*searched(encoder), *((ATTENTIVE,) if encoder.learnt_pool else ()))
     absent = {"cls": "; this model has no class token", ATTENTIVE: "; unmask evaluate RUN --on LABELLED learns one"}
     for name in poolings or ():
-        if name not in there:
+        if name not in offered:
             missing = absent.get(name, "")
-            raise UserError(f"no pooling {name!r}{missing}{closest(name, there)} There are: {', '.join(there)}")
+            raise UserError(f"no pooling {name!r}{missing}{closest(name, offered)} There are: {', '.join(offered)}")
     return tuple(poolings or default)
 
 

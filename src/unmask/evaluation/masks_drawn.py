@@ -95,8 +95,8 @@ def _teacher_of(model: Objective | Encoder) -> Encoder | FrozenTeacher:
     if isinstance(model, Encoder):
         return model
     guide: Guide | None = getattr(model, "guide", None)
-    known = None if guide is None else guide.teacher
-    return known or model.kept
+    teacher = None if guide is None else guide.teacher
+    return teacher or model.kept
 
 
 def mask_rows(

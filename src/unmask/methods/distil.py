@@ -150,11 +150,13 @@ def _matched(own: list[Level], theirs: list[Level], strides: Sequence[int] | Non
     def apart(a: Level, b: Level) -> float:
         return abs(math.log2(a.stride / b.stride))
 
-    there = [round(level.stride) for level in own]
+    own_strides = [round(level.stride) for level in own]
     for stride in strides or ():
-        if stride not in there:
-            raise UserError(f"the student has no map of stride {stride}; it has {', '.join(map(str, there))}")
+        if stride not in own_strides:
+            raise UserError(f"the student has no map of stride {stride}; it has {', '.join(map(str, own_strides))}")
     finest = min(theirs, key=lambda level: level.stride)
     first = min(range(len(own)), key=lambda number: (apart(own[number], finest), number))
-    chosen = [n for n in range(len(own)) if (there[n] in strides if strides else own[n].stride >= own[first].stride)]
+    chosen = [
+        n for n in range(len(own)) if (own_strides[n] in strides if strides else own[n].stride >= own[first].stride)
+    ]
     return [(n, min(range(len(theirs)), key=lambda their: apart(own[n], theirs[their]))) for n in chosen]

@@ -49,10 +49,10 @@ def library_of(text: str) -> tuple[str, str, dict[str, object]]:
             )
         return OWN, name, options
     name, own = rest if colon else name, {TIMM: timm_names(), TORCHVISION: _of_torchvision()}
-    for known in (library,) if colon else (TIMM, TORCHVISION):
-        if name in own[known]:
-            _refuse_set(known, name, options)
-            return known, name, options
+    for candidate in (library,) if colon else (TIMM, TORCHVISION):
+        if name in own[candidate]:
+            _refuse_set(candidate, name, options)
+            return candidate, name, options
     near = get_close_matches(name.lower(), [*own[library]] if colon else [*own[TIMM], *own[TORCHVISION]], n=1)
     where = library if colon else "timm or torchvision"
     raise UserError(f"no network {name!r} in {where}{f', did you mean {near[0]!r}?' if near else '.'} E.g. {EXAMPLES}")

@@ -56,7 +56,7 @@ def nearest_model(text: str) -> str | None:
     name = re.split(r"[.(]", text.lower())[0]
     wanted = _words(name)
     if set(wanted) & {word for family in FAMILIES for word in _words(family)}:
-        return max(sorted(usable_names(), key=lambda known: (len(known), known)), key=lambda known: _score(name, known))
+        return max(sorted(usable_names(), key=lambda model: (len(model), model)), key=lambda model: _score(name, model))
     close = get_close_matches(name, timm_names(), n=1, cutoff=NEAR)
     return close[0] if close and timm_names()[close[0]] in USABLE else None
 

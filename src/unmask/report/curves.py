@@ -25,10 +25,10 @@ def curves(
 
     from unmask.report.palette import BLUE, GREY, LIGHT_GREY, VERMILION
 
-    known = np.atleast_2d(like.detach().float().cpu().numpy())[:LANES]
-    figure = Figure(figsize=(WIDTH, LANE * max(2, len(known))), dpi=dpi)
+    measured = np.atleast_2d(like.detach().float().cpu().numpy())[:LANES]
+    figure = Figure(figsize=(WIDTH, LANE * max(2, len(measured))), dpi=dpi)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(len(known), 1, squeeze=False, sharex=True)[:, 0]
+    axes = figure.subplots(len(measured), 1, squeeze=False, sharex=True)[:, 0]
     figure.subplots_adjust(left=0.005, right=0.995, top=0.99, bottom=0.01, hspace=0.06)
     spans = [] if hidden is None else _spans(hidden.cpu().numpy())
     for channel, axis in enumerate(axes):
@@ -37,8 +37,8 @@ def curves(
         for values, colour in ((view, BLUE if rebuilt is None else GREY), (rebuilt, VERMILION)):
             if values is not None:
                 axis.plot(values[channel].detach().float().cpu().numpy(), color=colour, lw=0.9)
-        low, high = _range(known[channel])
-        axis.set(xlim=(-0.5, known.shape[1] - 0.5), ylim=(low, high), xticks=[], yticks=[])
+        low, high = _range(measured[channel])
+        axis.set(xlim=(-0.5, measured.shape[1] - 0.5), ylim=(low, high), xticks=[], yticks=[])
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.spines["bottom"].set_color(LIGHT_GREY)
     canvas.draw()

@@ -42,8 +42,8 @@ def rows(
             _curves(x[i].float(), rebuilt[i], None if leaked is None else leaked[i], hidden[i, 0], std, title)
             for i, title in enumerate(titles)
         ]
-    known = ~x.float().isnan()  # there is nothing to draw where there is no value
-    rebuilt, hidden = rebuilt.where(known, torch.nan), hidden.expand_as(x) & known
+    valued = ~x.float().isnan()  # there is nothing to draw where there is no value
+    rebuilt, hidden = rebuilt.where(valued, torch.nan), hidden.expand_as(x) & valued
     views = {"input": x.float(), "masked": None, "rebuilt": rebuilt, "rebuilt + visible": rebuilt}
     views |= from_each_part(model, x)
     if true_statistics and getattr(model.target, "normalize", False):
@@ -56,11 +56,11 @@ def rows(
     result = []
     for i, title in enumerate(titles):
         low, high = value_range(flat(modality.as_drawn(x[i], x[i])))
-        nothing = ~flat(known[i]).any(dim=0).cpu().numpy()
+        nothing = ~flat(valued[i]).any(dim=0).cpu().numpy()
         columns = {}
         for name, view in views.items():
             image = displayed(flat(modality.as_drawn(x[i] if view is None else view[i], x[i])), low, high)
-            cover = {"masked": hidden[i], "rebuilt": ~hidden[i] & known[i]}.get(name)
+            cover = {"masked": hidden[i], "rebuilt": ~hidden[i] & valued[i]}.get(name)
             cover = None if cover is None else flat(cover)[0].cpu().numpy()
             image = image if cover is None else np.where(cover[..., None], GREY, image)
             columns[name] = np.where(nothing[..., None], 1.0, image)

@@ -56,6 +56,6 @@ def licence_of(teacher: Json) -> str:
 
 def handed_on(licence: str | None, teachers: Sequence[Json]) -> str | None:
     """What a run's weights say of licences: that of the weights it started from, and those of its frozen teachers."""
-    known = [teacher for teacher in teachers if teacher["layout"] != UNTRAINED]
-    stated = [f"{licence_of(t)}, of the teacher {Path(t['source']).name} that it learned from" for t in known]
+    trained = [teacher for teacher in teachers if teacher["layout"] != UNTRAINED]
+    stated = [f"{licence_of(t)}, of the teacher {Path(t['source']).name} that it learned from" for t in trained]
     return "; ".join([*([licence] if licence else []), *stated]) or None

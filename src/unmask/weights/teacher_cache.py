@@ -56,10 +56,10 @@ class KeptFeatures:
                 self.new.setdefault(key, values.detach().cpu().clone())
         if sum(values.nbytes for values in self.new.values()) >= CHUNK:
             self.write()
-        known = [place for place, key in enumerate(keys) if key in self.places or key in self.new]
-        if known:
+        kept = [place for place, key in enumerate(keys) if key in self.places or key in self.new]
+        if kept:
             features = features.clone()
-            features[known] = torch.stack(self._kept([keys[place] for place in known])).to(features.device)
+            features[kept] = torch.stack(self._kept([keys[place] for place in kept])).to(features.device)
         return features
 
     def write(self) -> None:

@@ -101,9 +101,9 @@ def _dalle(state: dict[str, Tensor], source: str) -> OpenedTokenizer:
 
 NAMES = (  # theirs -> ours
     (r"^blocks\.(input|output)\.(?:conv\.)?", r"\1."),
-    (r"^blocks\.group_(\d+)\.block_(\d+)\.", lambda found: f"groups.{int(found[1]) - 1}.{int(found[2]) - 1}."),
+    (r"^blocks\.group_(\d+)\.block_(\d+)\.", lambda match: f"groups.{int(match[1]) - 1}.{int(match[2]) - 1}."),
     (r"\.id_path\.", ".skip."),
-    (r"\.res_path\.conv_(\d+)\.", lambda found: f".convolutions.{int(found[1]) - 1}."),
+    (r"\.res_path\.conv_(\d+)\.", lambda match: f".convolutions.{int(match[1]) - 1}."),
     (r"\.w$", ".weight"),
     (r"\.b$", ".bias"),
 )

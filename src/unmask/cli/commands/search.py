@@ -95,8 +95,8 @@ def search(options: Search) -> SearchResults:
             drawn, hits = find_words(words, text, index, source, options.top, device)
             facts.append(f"By words, with what {name} learnt from captions, cosine.")
         if queries:
-            found, fact = _hits_of_images(options, queries, across, subject, index, source)
-            hits += found
+            image_hits, fact = _hits_of_images(options, queries, across, subject, index, source)
+            hits += image_hits
             facts.append(fact)
         precision = precision_by_label(index, _rival(options, subject, index, source, folder), source, name, device)
         sentences = precision_in_words(precision)

@@ -65,16 +65,16 @@ def select(options: Select) -> Selection:
         )
     classes_and_p = None if options.by == DIVERSE else _asked(subject, labelled, pool, pool_source)
     scale = Scale(pool.features if labelled is None else np.concatenate([pool.features, labelled.features]))
-    vectors, known = scale(pool.features), scale(labelled.features if labelled else pool.features[:0])
+    vectors, labelled_vectors = scale(pool.features), scale(labelled.features if labelled else pool.features[:0])
     several = subject.classifier is not None and subject.classifier.multi_label
     lead = None if classes_and_p is None else margins(classes_and_p[1], several)
-    near = np.concatenate([known, vectors[own_labels]])
+    near = np.concatenate([labelled_vectors, vectors[own_labels]])
     picks = pick(Pool(vectors, free, alike_in(pool, threshold), lead), near, options.most, options.by, options.seed)
     selection = Selection(
         out,
         options.by,
-        describe(picks, pool, pool_source, vectors, (labelled, known) if labelled else None, classes_and_p),
-        Counts(len(pool_source.items), len(pool.bad), len(known), int(own_labels.sum()), int(copies.sum())),
+        describe(picks, pool, pool_source, vectors, (labelled, labelled_vectors) if labelled else None, classes_and_p),
+        Counts(len(pool_source.items), len(pool.bad), len(labelled_vectors), int(own_labels.sum()), int(copies.sum())),
         _named(subject, options),
         _forecast(subject, labelled, len(picks), options),
     )

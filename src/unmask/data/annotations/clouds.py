@@ -79,10 +79,10 @@ class LabelledClouds(Maps):
             raise BadImage(why + (": labels of the faces of a mesh are not read, those of its corners are" * faces))
         if numbers.max() > LARGEST:
             raise BadImage(f"its labels hold the number {numbers.max():,}; classes are 0 to {LARGEST:,}")
-        known = np.full(len(numbers), NO_CLASS, dtype=np.int32)
+        classes = np.full(len(numbers), NO_CLASS, dtype=np.int32)
         rows = cloud.of_file.numpy()
-        known[rows] = np.where((numbers < 0) | np.isin(numbers, list(self.nodata)), NO_CLASS, numbers)[rows]
-        return known
+        classes[rows] = np.where((numbers < 0) | np.isin(numbers, list(self.nodata)), NO_CLASS, numbers)[rows]
+        return classes
 
     def _numbers(self, scene: Scene, cloud: PointCloud) -> np.ndarray:
         assert isinstance(scene.id_, int)

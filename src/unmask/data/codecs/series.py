@@ -186,8 +186,8 @@ def _finished(
         raise BadImage("no finite value")
     for place, gaps in enumerate(missing):
         if gaps.any():
-            there = np.flatnonzero(~gaps)
-            values[place] = np.interp(np.arange(len(gaps)), there, values[place, there]) if len(there) else 0.0
+            present = np.flatnonzero(~gaps)
+            values[place] = np.interp(np.arange(len(gaps)), present, values[place, present]) if len(present) else 0.0
     if missing.any():
         empty = int(missing.all(axis=1).sum())
         bridged = int(missing[~missing.all(axis=1)].sum())

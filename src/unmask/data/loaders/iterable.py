@@ -67,7 +67,7 @@ class Counts:
 
     stream: Stream
     path: Path | None = None
-    found: dict[int, int] = field(default_factory=dict)
+    by_shard: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.path is not None and self.path.exists():
@@ -75,19 +75,19 @@ class Counts:
             for line in self.path.read_text(encoding="utf-8").splitlines():
                 place, _, count = line.partition("\t")
                 if place in numbers and count.isdigit():
-                    self.found[numbers[place]] = int(count)
+                    self.by_shard[numbers[place]] = int(count)
 
     def get(self, shard: int) -> int | None:
-        if shard not in self.found and self.stream.exact and (told := self.stream.count(shard)) is not None:
-            self.found[shard] = told
-        return self.found.get(shard)
+        if shard not in self.by_shard and self.stream.exact and (told := self.stream.count(shard)) is not None:
+            self.by_shard[shard] = told
+        return self.by_shard.get(shard)
 
     def put(self, shard: int, count: int) -> None:
         """What reading to the end has shown."""
         if self.path is not None:
             append_once(self.path, self.stream.shards[shard].place, str(count))
-        self.found[shard] = count
-        if len(self.found) == len(self.stream.shards) and not any(self.found.values()):
+        self.by_shard[shard] = count
+        if len(self.by_shard) == len(self.stream.shards) and not any(self.by_shard.values()):
             raise DataError(f"the shards of {self.stream.where} are empty")
 
 

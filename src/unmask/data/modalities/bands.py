@@ -82,8 +82,8 @@ class Bands(Modality):
     def claims_if_wanted(cls, name: str, head: bytes) -> bool:
         """Any TIFF, PNG, JPEG 2000, ERDAS, NITF, ENVI or .npy."""
         marks = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"EHFA_")
-        known = head.startswith((*marks, b"NITF", b"NSIF", b"\x93NUMPY"))
-        return known or name.lower().endswith((".tif", ".tiff", ".bsq", ".bil", ".bip"))
+        by_content = head.startswith((*marks, b"NITF", b"NSIF", b"\x93NUMPY"))
+        return by_content or name.lower().endswith((".tif", ".tiff", ".bsq", ".bil", ".bip"))
 
     def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
         maps = {path for path in paths if LABELS.search(path)}
@@ -163,8 +163,8 @@ class Bands(Modality):
         notes = list(scene.notes)
         if not valid.all():
             notes.append("without data in part" if valid.any() else "without data")
-        known = values[values.isfinite()]
-        ends = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+        finite = values[values.isfinite()]
+        ends = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
         facts = (scene.format, (height, width), scene.channels, scene.bits, tuple(notes), ends)
         return Decoded(torch.cat([values, self._told(scene, raw, (height, width))]), *facts)
 

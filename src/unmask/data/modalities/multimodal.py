@@ -99,8 +99,8 @@ class Multimodal(Modality):
         kind_of = partial(kind_of_file, root)
         if (rows := read_table(root)) is not None:
             columns = {name: [row[name] for row in rows if row.get(name)] for name in columns_of(rows)}
-            found = {name: kind_of(cells[0]) for name, cells in columns.items() if cells}
-            parts = {name: kind for name, kind in found.items() if kind is not None}
+            kind_by_column = {name: kind_of(cells[0]) for name, cells in columns.items() if cells}
+            parts = {name: kind for name, kind in kind_by_column.items() if kind is not None}
             if len(parts) < 2:
                 raise UserError(
                     f"pairs.csv names files of {', '.join(parts) or 'no part'}; it has a column for each part of the"
@@ -119,10 +119,10 @@ class Multimodal(Modality):
         groups, remarks = grouped(paths, names, partial(self._fits, root)) if rows is None else of_table(rows, names)
         together = sum(sum(map(bool, group)) > 1 for group in groups)
         if groups and not together and self.layout is None:
-            there = [name for place, name in enumerate(names) if any(group[place] for group in groups)]
+            present = [name for place, name in enumerate(names) if any(group[place] for group in groups)]
             raise UserError(
-                f"no sample here has two of the parts {', '.join(names)}: there is {' and '.join(there)}, and files of"
-                " one sample have one name"
+                f"no sample here has two of the parts {', '.join(names)}: there is {' and '.join(present)}, and files"
+                " of one sample have one name"
             )
         for place, name in enumerate(names):
             if missing := sum(not group[place] for group in groups):

@@ -207,8 +207,8 @@ def _is_dicom(path: str, root: str | None) -> bool:
     """By its name where that says it: there may be many thousand slices."""
     if path.lower().endswith((".dcm", ".dicom", ".ima")) or root is None:
         return path.lower().endswith((".dcm", ".dicom", ".ima"))
-    known = path.lower().endswith((".nii", ".nii.gz", ".npy", ".npz", ".tif", ".tiff"))
-    return not known and volume_format(head_of(os.path.join(root, path)), path) == "DICOM"
+    is_other = path.lower().endswith((".nii", ".nii.gz", ".npy", ".npz", ".tif", ".tiff"))
+    return not is_other and volume_format(head_of(os.path.join(root, path)), path) == "DICOM"
 
 
 def _read(raw: Raw) -> Read:

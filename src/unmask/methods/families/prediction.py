@@ -66,8 +66,8 @@ class Prediction(Rebuilder):
             )
         taught = getattr(self.target, "teacher", None)
         teacher = taught.module if isinstance(taught, Teacher) else taught
-        known = teacher if isinstance(teacher, Encoder | FrozenTeacher) else None
-        return Guide(self.mask, self.encoder, method, known, errors, masks=masks)
+        guiding = teacher if isinstance(teacher, Encoder | FrozenTeacher) else None
+        return Guide(self.mask, self.encoder, method, guiding, errors, masks=masks)
 
     def told(self, x: Shaped[Tensor, "b c *size"]) -> Context:
         return super().told(x) if self.guide is None else self.with_gaps(x, self.guide(x, self.progress))

@@ -59,47 +59,47 @@ def find_captions(
 
 
 def info_nce_of_pairs(
-    first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], scale: Float[Tensor, ""], there: Bool[Tensor, "b"]
+    first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], scale: Float[Tensor, ""], paired: Bool[Tensor, "b"]
 ) -> Float[Tensor, ""]:
     """InfoNCE in both directions (van den Oord et al. 2018; Girdhar et al. 2023 (ImageBind), equation 1,
     https://arxiv.org/abs/2305.05665): the partners in all processes are the classes, cosines times `scale` the logits.
     Its mean over processes is that of one process with the whole batch; 0 where there is no pair.
 
-    there: False where one of a pair is missing: such rows do not count, and are no wrong answers for others.
+    paired: False where one of a pair is missing: such rows do not count, and are no wrong answers for others.
     """
     first, second = normalize(first.float(), dim=1), normalize(second.float(), dim=1)
-    own, complete = own_rows(len(first), first.device), gather(there.int()).bool()
+    own, complete = own_rows(len(first), first.device), gather(paired.int()).bool()
     losses = [
         cross_entropy(_complete(cosines(query, gather(key)) * scale.float(), complete), own, reduction="none")
         for query, key in ((first, second), (second, first))
     ]
     pairs = complete.sum().clamp(min=1) / processes()
-    return (torch.stack(losses).mean(dim=0) * there).sum() / pairs
+    return (torch.stack(losses).mean(dim=0) * paired).sum() / pairs
 
 
 def distance_of_pairs(
-    first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], there: Bool[Tensor, "b"]
+    first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], paired: Bool[Tensor, "b"]
 ) -> Float[Tensor, ""]:
     """1 minus the cosine of each pair, mean over those that are complete in all processes; 0 where there is none."""
     alike = (normalize(first.float(), dim=1) * normalize(second.float(), dim=1)).sum(dim=1)
-    pairs = gather(there.int()).sum().clamp(min=1) / processes()
-    return ((1 - alike) * there).sum() / pairs
+    pairs = gather(paired.int()).sum().clamp(min=1) / processes()
+    return ((1 - alike) * paired).sum() / pairs
 
 
-def guessing_of_pairs(there: Bool[Tensor, "b"]) -> Float[Tensor, ""]:
+def guessing_of_pairs(paired: Bool[Tensor, "b"]) -> Float[Tensor, ""]:
     """What InfoNCE costs one who guesses, for the log."""
-    return summed(there.sum().float()).clamp(min=2).log()
+    return summed(paired.sum().float()).clamp(min=2).log()
 
 
 def find_partners(
-    first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], there: Bool[Tensor, "b"]
+    first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], paired: Bool[Tensor, "b"]
 ) -> Float[Tensor, ""]:
     """Share of the samples in `first` whose nearest of all in `second` is their own, for the log."""
     with torch.no_grad():
         first, keys = normalize(first.float(), dim=1), gather(normalize(second.float(), dim=1))
-        nearest = _complete(cosines(first, keys), gather(there.int()).bool()).argmax(dim=1)
-        right = (nearest == own_rows(len(first), first.device)) & there
-        return right.sum() / there.sum().clamp(min=1)
+        nearest = _complete(cosines(first, keys), gather(paired.int()).bool()).argmax(dim=1)
+        right = (nearest == own_rows(len(first), first.device)) & paired
+        return right.sum() / paired.sum().clamp(min=1)
 
 
 def _complete(logits: Float[Tensor, "b m"], complete: Bool[Tensor, "m"]) -> Float[Tensor, "b m"]:

@@ -127,19 +127,19 @@ class _Run:
         """
         shapes = [step.after for step in self.passes]
         likely = Counter(last for shape in shapes for last in (False, True) if self._stride(shape, last))
-        order, found, done = sorted((False, True), key=lambda last: -likely[last]), dict[int, Tap](), 0
+        order, by_stride, done = sorted((False, True), key=lambda last: -likely[last]), dict[int, Tap](), 0
         best: dict[int, tuple[int, int]] = {}  # stride -> the one after it, and how deep the module lies
         for step in self.passes:
             (stride, last), (after, last_after) = self._read(step.before, order), self._read(step.after, order)
             rank = after, step.name.count(".")
             if 0 < stride < after and (stride not in best or rank < best[stride]):
-                found[stride] = Tap(step.name, step.call, True, last, _dim(step.before, last), stride)
+                by_stride[stride] = Tap(step.name, step.call, True, last, _dim(step.before, last), stride)
                 best[stride] = rank
             if after and step.weighted:
                 done = max(done, step.layers)
                 if after not in best:
-                    found[after] = Tap(step.name, step.call, False, last_after, _dim(step.after, last_after), after)
-        return tuple(found[stride] for stride in sorted(found)) if done >= EARLY * self.total else ()
+                    by_stride[after] = Tap(step.name, step.call, False, last_after, _dim(step.after, last_after), after)
+        return tuple(by_stride[stride] for stride in sorted(by_stride)) if done >= EARLY * self.total else ()
 
     def depths(self, taps: Sequence[Tap]) -> dict[str, int]:
         """For each layer with weights, how many of the maps were made before it."""
@@ -253,8 +253,8 @@ def _offered_taps(net: nn.Module, channels: int, size: Sequence[int]) -> tuple[T
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         maps = twin.forward_intermediates(torch.zeros(1, channels, *size, device=device), output_fmt="NCHW")[1]
     strides = [round(size[0] / m.shape[2]) for m in maps]
-    found = {stride: Tap("", n, False, False, maps[n].shape[1], stride) for n, stride in enumerate(strides)}
-    return tuple(found[stride] for stride in sorted(found))
+    by_stride = {stride: Tap("", n, False, False, maps[n].shape[1], stride) for n, stride in enumerate(strides)}
+    return tuple(by_stride[stride] for stride in sorted(by_stride))
 
 
 def _tensors(output: object) -> Iterator[Tensor]:

@@ -125,7 +125,7 @@ class Doing:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def there(self, place: Key) -> Json:
+    def elsewhere(self, place: Key) -> Json:
         """The same in another process."""
         bench = opened_once((self.opening, self.config, self.steps, self.tuning), self._open)
         return replace(self, bench=bench).here(place, lambda what, share: None)
@@ -139,7 +139,7 @@ class Doing:
         return replace(bench, configs=self.configs, lengths=self.lengths, factors=self.factors)
 
     def work(self, jobs: int) -> Work:
-        return Work(self.here, replace(self, bench=None).there, jobs)
+        return Work(self.here, replace(self, bench=None).elsewhere, jobs)
 
 
 def linear_probe(encoder: Encoder, bench: Bench) -> Json:

@@ -70,11 +70,11 @@ def laws(axis: Axis, rows: Sequence[Row]) -> dict[str, Law]:
     if len(by_size) < 2 or not seeds:
         return {}
     sizes = np.array(sorted(by_size))
-    found = {}
+    laws = {}
     for metric in METRICS:
         accuracies = [[by_size[x].accuracy[metric].values[by_size[x].seeds.index(s)] for x in sizes] for s in seeds]
-        found[metric] = fit_law(sizes, 1 - np.array(accuracies))
-    return found
+        laws[metric] = fit_law(sizes, 1 - np.array(accuracies))
+    return laws
 
 
 def sentence(axis: Axis, rows: Sequence[Row]) -> str:

@@ -52,10 +52,10 @@ def write_advice_page(path: Path, advice: Advice, look: Look, *more: Markup) -> 
 
 def trial_section(trial: Trial) -> Markup:
     """What the trial found, with intervals; its own page lies beside."""
-    found = [a for a in trial.results["accuracies"] if a["share"] == 1.0]
-    names = list(dict.fromkeys(a["contestant"] for a in found))
-    judges = list(dict.fromkeys(a["judge"] for a in found))
-    cells = {(a["contestant"], a["judge"]): percent(a["mean"], a["low"], a["high"], unit="") for a in found}
+    accuracies = [a for a in trial.results["accuracies"] if a["share"] == 1.0]
+    names = list(dict.fromkeys(a["contestant"] for a in accuracies))
+    judges = list(dict.fromkeys(a["judge"] for a in accuracies))
+    cells = {(a["contestant"], a["judge"]): percent(a["mean"], a["low"], a["high"], unit="") for a in accuracies}
     lines = [[name, *(cells.get((name, judge), "") for judge in judges)] for name in names]
     minutes = f"{60 * trial.design.hours:.1f} minutes of training for each method, one seed; 95 % intervals."
     return section(

@@ -146,11 +146,11 @@ def read_groups(
 ) -> Reading | None:
     """The linear probe: learns the group on images that were learnt from, answers for test images."""
     names = sorted({value for value in train[1] if value})
-    known, asked = (np.array([value in names for value in values], bool) for values in (train[1], test[1]))
-    if len(names) < 2 or not asked.any():
+    learnt_rows, test_rows = (np.array([value in names for value in values], bool) for values in (train[1], test[1]))
+    if len(names) < 2 or not test_rows.any():
         return None
-    y, truth = (_codes(values, names, mask) for values, mask in ((train[1], known), (test[1], asked)))
-    answers = Linear().fit_predict(train[0][known], y, test[0][asked])
+    y, truth = (_codes(values, names, mask) for values, mask in ((train[1], learnt_rows), (test[1], test_rows)))
+    answers = Linear().fit_predict(train[0][learnt_rows], y, test[0][test_rows])
     right = int((answers == truth).sum())
     commonest = float(np.bincount(truth).max() / len(truth))
     return Reading(right / len(truth), *wilson(right, len(truth)), commonest)

@@ -25,5 +25,5 @@ def read_shares(folder: Path, weights: str, names: Sequence[str]) -> Float[np.nd
             shares = {row[COLUMNS[0]]: float(row[COLUMNS[2]]) for row in csv.DictReader(file)}
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error!r}; unmask stress makes it anew") from error
-    found = np.array([shares.get(name, np.nan) for name in names])
-    return None if np.isnan(found).all() else found
+    in_order = np.array([shares.get(name, np.nan) for name in names])
+    return None if np.isnan(in_order).all() else in_order

@@ -99,7 +99,7 @@ class Doing:
         counted = {"flops": steps * flops, "images": steps * config.training.batch}
         return {"steps": steps, "loss": last["loss"], "seconds": last["seconds"], **counted, "correct": packed(correct)}
 
-    def there(self, place: Key) -> Json:
+    def elsewhere(self, place: Key) -> Json:
         """The same in another process."""
         bench = opened_once((self.opening, COMMAND), lambda: opened(self.opening))
         return replace(self, bench=bench).here(place, lambda what, share: None)
@@ -179,7 +179,7 @@ class Tuning:
         merged = {key_of(value, chosen): {**chosen, **value.changes} for value in outcome.axis.values}
         configs = {key: self.config(changes) for key, changes in merged.items()}
         doing = replace(self.doing, configs=configs)
-        return Work(doing.here, replace(doing, bench=None).there, self.jobs)
+        return Work(doing.here, replace(doing, bench=None).elsewhere, self.jobs)
 
 
 def chosen_by(outcomes: Sequence[Outcome]) -> Changes:

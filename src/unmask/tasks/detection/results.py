@@ -50,7 +50,7 @@ def result_entries(detections: Detections, image: Annotation, categories: Sequen
     return entries
 
 
-def write_split_results(found: Sequence[Detections], boxes: Boxes, out: Path) -> None:
+def write_split_results(answers: Sequence[Detections], boxes: Boxes, out: Path) -> None:
     """What was found in a split, where one annotation file with ids tells of all its images; else nothing."""
     files = {scene.told_in for scene in boxes.scenes}
     ids = [scene.id_ for scene in boxes.scenes]
@@ -60,7 +60,7 @@ def write_split_results(found: Sequence[Detections], boxes: Boxes, out: Path) ->
     free = max([id_ for id_ in names.values() if isinstance(id_, int)], default=0) + 1
     categories = [names.get(name, free + place) for place, name in enumerate(boxes.classes)]
     entries = []
-    for place, (detections, scene) in enumerate(zip(found, boxes.scenes)):
+    for place, (detections, scene) in enumerate(zip(answers, boxes.scenes)):
         assert scene.id_ is not None
         full_size = _at_size(detections, boxes.size(place))
         entries += result_entries(full_size, Annotation(scene.id_, scene.turn), categories)

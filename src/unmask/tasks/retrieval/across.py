@@ -169,16 +169,16 @@ def recalls(
     parts, image = (normalize(whole[name].float(), dim=-1) for name in ("parts", "image"))
     judged = []
     for number, name in enumerate(names):
-        there = whole["there"][:, number].bool()
-        if number == objective.place or there.sum() < 2:  # one pair alone is always found
+        paired = whole["there"][:, number].bool()
+        if number == objective.place or paired.sum() < 2:  # one pair alone is always found
             continue
-        own = parts[there, number]
-        judged.append(_recall(names[objective.place], name, image[there], own))
-        judged.append(_recall(name, names[objective.place], own, parts[there, objective.place]))
+        own = parts[paired, number]
+        judged.append(_recall(names[objective.place], name, image[paired], own))
+        judged.append(_recall(name, names[objective.place], own, parts[paired, objective.place]))
     return judged
 
 
-def _recall(query: str, found: str, first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]) -> Recall:
+def _recall(query: str, searched: str, first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]) -> Recall:
     """Of vectors of unit length. Others that are as near as the partner count as nearer."""
     ranks = []
     for start in range(0, len(first), ROWS):
@@ -186,4 +186,4 @@ def _recall(query: str, found: str, first: Float[Tensor, "n d"], second: Float[T
         own = likeness.gather(1, torch.arange(start, start + len(likeness))[:, None])
         ranks.append((likeness >= own).sum(dim=1))
     rank = torch.cat(ranks)
-    return Recall(query, found, len(first), {most: int((rank <= most).sum()) for most in RANKS})
+    return Recall(query, searched, len(first), {most: int((rank <= most).sum()) for most in RANKS})

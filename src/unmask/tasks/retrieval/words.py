@@ -28,9 +28,9 @@ def told_apart(queries: Sequence[str]) -> tuple[list[str], list[str]]:
 def open_words(run: str | Path, words: Sequence[str], say: Callable[[str], object]) -> TextModel:
     """What a run knows of words, of which those that are cut are said. Raises UserError for a run that knows none."""
     if not has_text(Path(run)):
-        known = "an encoder that was trained on captions compares images with words"
+        remedy = "an encoder that was trained on captions compares images with words"
         raise UserError(
-            f"{words[0]!r} is no file, and {run} knows no words: {known} (unmask pretrain DATA --method siglip; see"
+            f"{words[0]!r} is no file, and {run} knows no words: {remedy} (unmask pretrain DATA --method siglip; see"
             " docs/text.md)"
         )
     model = open_text(Path(run))

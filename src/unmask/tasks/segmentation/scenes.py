@@ -138,8 +138,8 @@ def _write(map_: np.ndarray, valid: np.ndarray, place: Georeference, numbers: li
 def _counted(map_: np.ndarray, valid: np.ndarray, classes: int) -> np.ndarray:
     """Pixels of each class where there is data, row by row: counting makes eight bytes of each."""
     counts = np.zeros(classes, np.int64)
-    for row, known in zip(map_, valid):
-        counts += np.bincount(row[known], minlength=classes)[:classes]
+    for row, row_valid in zip(map_, valid):
+        counts += np.bincount(row[row_valid], minlength=classes)[:classes]
     return counts
 
 

@@ -42,9 +42,9 @@ def _segment(file: BufferedIOBase, length: int) -> str | None:
     file.seek(size, os.SEEK_CUR)
     if file.read(4) != b"\x18\x53\x80\x67":
         return None
-    size, known = _number(file)
+    size, is_stated = _number(file)
     missing = file.tell() + size - length
-    return f"truncated: {missing:,} bytes are missing" if known and missing > 0 else None
+    return f"truncated: {missing:,} bytes are missing" if is_stated and missing > 0 else None
 
 
 def _number(file: BufferedIOBase) -> tuple[int, bool]:

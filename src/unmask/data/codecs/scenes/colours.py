@@ -34,7 +34,7 @@ def colours_of(names: Sequence[str]) -> dict[str, int]:
 def composite(names: Sequence[str], count: int) -> tuple[int, ...]:
     """Places of the bands that are drawn as red, green and blue: those of these colours where all three are known, else
     the first three; one of scenes that have one or two. count: bands that there are."""
-    known = colours_of(names)
-    if len(known) == 3:
-        return tuple(known[colour] for colour in COLOURS)
+    places = colours_of(names)
+    if len(places) == 3:
+        return tuple(places[colour] for colour in COLOURS)
     return (0, 1, 2) if count >= 3 else (0,)

@@ -64,12 +64,12 @@ def georeference_of(file: Any) -> Georeference:
     size = (int(file.height), int(file.width))
     points, system = file.gcps
     gcps = tuple((float(p.row), float(p.col), float(p.x), float(p.y), float(p.z or 0)) for p in points)
-    known = not file.transform.is_identity
-    transform = tuple(map(float, file.transform[:6])) if known else None
+    is_placed = not file.transform.is_identity
+    transform = tuple(map(float, file.transform[:6])) if is_placed else None
     crs = file.crs or (system if gcps else None)
     rpcs = tuple(sorted(file.rpcs.to_gdal().items())) if file.rpcs else ()
     metres = _metres(transform, crs, size) if transform and crs else None
-    return Georeference(size, transform, crs.to_wkt() if crs else "", metres, () if known else gcps, rpcs)
+    return Georeference(size, transform, crs.to_wkt() if crs else "", metres, () if is_placed else gcps, rpcs)
 
 
 def _metres(transform: tuple[float, ...], crs: Any, size: tuple[int, int]) -> tuple[float, float] | None:

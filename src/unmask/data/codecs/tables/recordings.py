@@ -58,10 +58,10 @@ def roles_of(names: Sequence[str], recording: str | None = None) -> Roles:
     """By the names of columns. recording: the column that was asked for; "": none. Raises BadImage where it lacks."""
     if recording and recording not in names:
         raise BadImage(f"has no column {recording!r}, which is to name the recording; it has {', '.join(names[:8])}")
-    found = tuple(name for name in names if _names_recordings(name)) if recording is None else ()
+    naming = tuple(name for name in names if _names_recordings(name)) if recording is None else ()
     by_word = {name.strip().lower(): name for name in reversed(names)}
     label, split = (next((by_word[word] for word in words if word in by_word), None) for words in (LABELS, SPLIT))
-    chosen = (recording,) if recording else found
+    chosen = (recording,) if recording else naming
     return Roles(chosen, *(None if name in chosen else name for name in (label, split)))
 
 

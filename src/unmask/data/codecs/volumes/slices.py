@@ -128,9 +128,9 @@ def in_order(slices: list[Slice]) -> tuple[list[Slice], list[str]]:
     position or a location, counts for none."""
     numbers, notes = {part: (part.number, part.source, part.frame or 0) for part in slices}, []
     if any(part.position is None for part in slices):
-        known = all(part.place is not None for part in slices)
-        notes = [f"no positions in it: in the order of {'slice locations' if known else 'instance numbers'}"]
-        bare = {part: replace(part, position=None, place=part.place if known else None) for part in slices}
+        all_placed = all(part.place is not None for part in slices)
+        notes = [f"no positions in it: in the order of {'slice locations' if all_placed else 'instance numbers'}"]
+        bare = {part: replace(part, position=None, place=part.place if all_placed else None) for part in slices}
         numbers = {bare[part]: number for part, number in numbers.items()}
     return sorted(numbers, key=lambda part: (round((_along(part) or 0.0) / APART), numbers[part])), notes
 

@@ -95,12 +95,12 @@ def _pages(series: Any, data: bytes) -> np.ndarray:
 def _tiff_spacing(file: Any) -> tuple[float, float, float] | None:
     """mm along d, h, w, by what ImageJ or OME write; None without it."""
     if file.is_ome:
-        found = {}
+        spacings = {}
         for axis in "ZYX":
             length = re.search(rf'PhysicalSize{axis}="([-+.\deE]+)"', file.ome_metadata or "")
             unit = re.search(rf'PhysicalSize{axis}Unit="([^"]+)"', file.ome_metadata or "")
-            found[axis] = float(length[1]) * MILLIMETRES.get(unit[1] if unit else "µm", 0.0) if length else 0.0
-        steps = (found["Z"], found["Y"], found["X"])
+            spacings[axis] = float(length[1]) * MILLIMETRES.get(unit[1] if unit else "µm", 0.0) if length else 0.0
+        steps = (spacings["Z"], spacings["Y"], spacings["X"])
     else:
         facts, tags = file.imagej_metadata or {}, file.pages.first.tags
         unit = MILLIMETRES.get(str(facts.get("unit", "")).replace("\\u00B5", "µ"), 0.0)

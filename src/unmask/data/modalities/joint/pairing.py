@@ -219,12 +219,12 @@ def beside(path: str, parts: Sequence[str]) -> tuple[str, ...]:
     place = place_of(path, parts)
     if place is None:
         return (path,)
-    found = {place[0]: path}
+    files = {place[0]: path}
     for part in parts:
         for other in sorted(_candidates(path, place[0], part)) if part != place[0] else ():
             if os.path.isfile(other) and place_of(other, parts) == (part, place[1]):
-                found.setdefault(part, other)
-    return tuple(found.get(part, "") for part in parts)
+                files.setdefault(part, other)
+    return tuple(files.get(part, "") for part in parts)
 
 
 def _folders_above(path: str) -> list[str]:
@@ -239,7 +239,7 @@ def _candidates(path: str, own: str, part: str) -> list[str]:
     for place in reversed(range(len(folders))):
         if folders[place].lower() == own.lower():
             above, below = "/".join(folders[:place]) or "/", folders[place + 1 :]
-            found = [name for name in os.listdir(above) if name.lower() == part.lower()]
-            folders = [glob.escape("/".join([above, name, *below])) for name in found]
+            names = [name for name in os.listdir(above) if name.lower() == part.lower()]
+            folders = [glob.escape("/".join([above, name, *below])) for name in names]
             return [file for folder in folders for file in glob.glob(os.path.join(folder, stem + "*"))]
     return glob.glob(os.path.join(glob.escape("/".join(folders)), f"*{glob.escape(part)}.*"))

@@ -23,10 +23,10 @@ def kind_of_part(name: str, text: object) -> Modality:
         own = ClassMap(**options)
         own.text = text
         return own
-    known = [part for part in (*kinds(), CLASSES) if part not in REFUSED]
-    if kind not in known:
+    allowed = [part for part in (*kinds(), CLASSES) if part not in REFUSED]
+    if kind not in allowed:
         raise UserError(
-            f"{NAME}: {name}={kind} is no kind of a part{closest(kind, known)} There are: {', '.join(known)}"
+            f"{NAME}: {name}={kind} is no kind of a part{closest(kind, allowed)} There are: {', '.join(allowed)}"
         )
     own = make_modality(text)
     if getattr(own, "planes", 0):

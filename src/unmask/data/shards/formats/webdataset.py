@@ -47,14 +47,14 @@ class WebDataset(Stream):
 
     def __init__(self, where: str, shards: list[Shard], patience: Patience | None = None):
         super().__init__(where, shards, patience)
-        self.known = _index(shards, self.patience)
+        self.counts = _index(shards, self.patience)
 
     @classmethod
     def accepts(cls, place: str) -> bool:
         return place.lower().endswith(TARS)
 
     def count(self, shard: int) -> int | None:
-        return self.known.get(self.shards[shard].name)
+        return self.counts.get(self.shards[shard].name)
 
     def samples(self, shard: int, first: int = 0) -> Iterator[Sample]:
         key = ""

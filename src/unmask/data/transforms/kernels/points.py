@@ -79,9 +79,9 @@ def chamfer_distance(
     The gradient goes to both clouds, through the nearest points as they are now. Fan et al. 2017.
     """
     total = torch.zeros(first.shape[0], dtype=first.dtype, device=first.device)
-    for here, there in ((first, second), (second, first)):
-        matches = gather_points(there, nearest_neighbours(here.detach(), there.detach(), 1)[..., 0])
-        distances = (here - matches).square().sum(2)
+    for own, other in ((first, second), (second, first)):
+        matches = gather_points(other, nearest_neighbours(own.detach(), other.detach(), 1)[..., 0])
+        distances = (own - matches).square().sum(2)
         if not squared:
             distances = torch.where(distances > 0, distances, 1.0).sqrt() * (distances > 0)  # 0 has no gradient of NaN
         total = total + distances.mean(1)
