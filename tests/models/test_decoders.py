@@ -87,11 +87,11 @@ def test_the_predicted_share_is_exact_random_and_all_of_it_when_shown(text, shar
         torch.rand(64, 3, 32, 32) * 255,
     )
     mask = mae.draw({"views": [x]})
-    assert torch.equal(mae.asked(mask), mask.hidden)  # outside training
-    asked = mae.train().asked(mask)
-    assert asked.shape == (64, 12 * share)
-    assert all(set(a) <= set(h) and len(set(a)) == len(a) for a, h in zip(asked.tolist(), mask.hidden.tolist()))
-    ranks = (mask.hidden[:, None] == asked[..., None]).float().argmax(dim=2).float()  # not the first of the mask's
+    assert torch.equal(mae.predicted_units(mask), mask.hidden)  # outside training
+    predicted = mae.train().predicted_units(mask)
+    assert predicted.shape == (64, 12 * share)
+    assert all(set(a) <= set(h) and len(set(a)) == len(a) for a, h in zip(predicted.tolist(), mask.hidden.tolist()))
+    ranks = (mask.hidden[:, None] == predicted[..., None]).float().argmax(dim=2).float()  # not the first of the mask's
     assert abs(ranks.mean() - 5.5) < 1
     seen = []
     mae.decoder.register_forward_hook(lambda module, args, out: seen.append(out.shape[1]))

@@ -19,13 +19,13 @@ from unmask.weights.known import require_known
 NAMED = 4  # files that are named one by one
 
 
-def choose_place(weights: Place, asked: Place | None, name: str, *, beside: Iterable[str] = ()) -> Path:
-    """`asked`, or a place of this name that is free. weights: as the command was given them.
+def choose_place(weights: Place, out: Place | None, name: str, *, beside: Iterable[str] = ()) -> Path:
+    """`out`, or a place of this name that is free. weights: as the command was given them.
 
     beside: endings of further files that are written with the same stem, which have to be free too.
     """
-    if asked is not None:
-        return Path(asked)
+    if out is not None:
+        return Path(out)
     first = below(weights) / name
     endings = (first.suffix, *beside)
     for number in count(1):
@@ -49,12 +49,12 @@ def say_replaced(places: Iterable[Path], console: Console) -> None:
         console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
-def results_folder(run: Place, asked: Place | None) -> Path:
+def results_folder(run: Place, out: Place | None) -> Path:
     """The run folder, or the folder asked for; a place that cannot work is refused before the work."""
     require_known(run)
-    if asked is None and not (Path(run) / CONFIG).exists():
+    if out is None and not (Path(run) / CONFIG).exists():
         raise UserError(f"{run} is no run folder; say with --out where the results should go")
-    return require_folder(Path(asked or run))
+    return require_folder(Path(out or run))
 
 
 def require_folder(out: Path) -> Path:

@@ -108,10 +108,10 @@ class MAE(Prediction):
             x = x.repeat_interleave(self.masks_per_image, dim=0)
         else:
             mask = self.draw(batch)
-        asked = self.asked(mask, batch.get("rows"))
+        index = self.predicted_units(mask, batch.get("rows"))
         with nullcontext([]) if self.imitation is None else self.imitation.watching() as weights:
-            prediction, wanted = self.predict(x, mask, asked).float(), self.targets(x, asked)
-        prediction, filled = self.without_gaps(x, asked, prediction, wanted)
+            prediction, wanted = self.predict(x, mask, index).float(), self.targets(x, index)
+        prediction, filled = self.without_gaps(x, index, prediction, wanted)
         own = isinstance(self.target, Target)
         losses = self.target.losses(prediction, wanted) if own else {"loss": (prediction - wanted).square().mean()}
         losses = {**losses, "loss": losses["loss"] / filled} if self.encoder.gaps else losses
@@ -119,15 +119,15 @@ class MAE(Prediction):
             imitated = self.imitation(weights[0], x, mask)
             losses = {**losses, "loss": losses["loss"] + imitated, "attention": imitated.detach()}
         outputs = {**losses, **contrast(prediction, wanted)}
-        return self.with_sampler(outputs, batch, x, asked, prediction, wanted)
+        return self.with_sampler(outputs, batch, x, index, prediction, wanted)
 
     def predict(
-        self, x: Shaped[Tensor, "b c *size"], mask: Mask, asked: Int[Tensor, "b m"] | None = None
+        self, x: Shaped[Tensor, "b c *size"], mask: Mask, index: Int[Tensor, "b m"] | None = None
     ) -> Float[Tensor, "b m p"]:
-        """Predicted targets of the hidden units in `asked`, or of all in the order of `mask.hidden`."""
+        """Predicted targets of the hidden units in `index`, or of all in the order of `mask.hidden`."""
         with torch.no_grad() if self.frozen else nullcontext():
             tokens = self.encoded(x, mask)
-        return self.decoder(tokens, mask if asked is None else Mask(mask.visible, asked), self.encoder.grid_of(x))
+        return self.decoder(tokens, mask if index is None else Mask(mask.visible, index), self.encoder.grid_of(x))
 
     def encoded(self, x: Shaped[Tensor, "b c *size"], mask: Mask) -> Tokens | list[Tokens]:
         """What the decoder reads of the visible units: the last layer, several, or all stages at one resolution."""
@@ -137,7 +137,7 @@ class MAE(Prediction):
             return self.encoder.fused(x, mask, self.decoder.heads_of_stages)
         return self.encoder(x, mask, None if self.mask_token is None else self.mask_token.flatten())
 
-    def asked(self, mask: Mask, rows: Rows | None = None) -> Int[Tensor, "b m"]:
+    def predicted_units(self, mask: Mask, rows: Rows | None = None) -> Int[Tensor, "b m"]:
         """The hidden units whose loss is taken: as many as the decoder asks for, at random; all outside training, so
         that losses can be compared."""
         num = num_predicted(mask.hidden.shape[1], self.share)

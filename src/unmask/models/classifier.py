@@ -105,8 +105,8 @@ class AttentivePool(nn.Module):
         to_query, to_key, to_value = self.attend.in_proj_weight.chunk(3)
         query_bias, _, value_bias = self.attend.in_proj_bias.chunk(3)  # a key's bias is the same for all tokens
         query = (self.query[0, 0] @ to_query.T + query_bias).view(heads, dim // heads)
-        asked = torch.einsum("hc,hcd->hd", query, to_key.view(heads, dim // heads, dim)) * (dim // heads) ** -0.5
-        shares = (tokens @ asked.T.to(tokens.dtype)).softmax(dim=1)  # b n h
+        directions = torch.einsum("hc,hcd->hd", query, to_key.view(heads, dim // heads, dim)) * (dim // heads) ** -0.5
+        shares = (tokens @ directions.T.to(tokens.dtype)).softmax(dim=1)  # b n h
         gathered = shares.transpose(1, 2) @ tokens  # b h d
         values = torch.einsum("bhd,hcd->bhc", gathered, to_value.view(heads, dim // heads, dim).to(tokens.dtype))
         return self.attend.out_proj(values.flatten(1) + value_bias.to(tokens.dtype))

@@ -182,16 +182,16 @@ def _columns(source: Source, options: AuditOptions) -> tuple[list[dict[str, str]
 def _column(
     images: _Images, name: str, groups: list[GroupAudit], left: list[Left], counted: list[dict[str, str]]
 ) -> ColumnAudit:
-    learnt, asked = images.values(name, ~images.is_test), images.values(name, images.is_test)
+    learnt, tested = images.values(name, ~images.is_test), images.values(name, images.is_test)
     unlabelled = [row.get(name, "") for row in counted]
-    cramer, p = association(learnt + asked, _in_order(images.labels, images.is_test))
-    train, test = (images.features[~images.is_test], learnt), (images.features[images.is_test], asked)
+    cramer, p = association(learnt + tested, _in_order(images.labels, images.is_test))
+    train, test = (images.features[~images.is_test], learnt), (images.features[images.is_test], tested)
     return ColumnAudit(
         column=name,
         groups=groups,
         left_out=left,
-        unknown=sum(not value for value in asked),
-        shares=shares_of({"labelled": learnt, "test": asked, "unlabelled": unlabelled}),
+        unknown=sum(not value for value in tested),
+        shares=shares_of({"labelled": learnt, "test": tested, "unlabelled": unlabelled}),
         association=cramer,
         association_p=p,
         reading=read_groups(train, test),

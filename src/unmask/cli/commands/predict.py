@@ -54,5 +54,5 @@ def predict(options: Predict) -> Any:
     model = model.to(here.device)
     if isinstance(model, FrozenClassifier):
         console.print(model.sentence(), soft_wrap=True, markup=False)
-    asked = PredictOptions(texts(options.images), options.batch, options.threshold)
-    return task.predict(model, config, asked, out, console)
+    settings = PredictOptions(texts(options.images), options.batch, options.threshold)
+    return task.predict(model, config, settings, out, console)

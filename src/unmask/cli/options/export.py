@@ -54,8 +54,8 @@ class Export(ConfigOption):
 
     def __post_init__(self):
         for name in ("to", "precision"):
-            asked = [part for text in texts(getattr(self, name)) for part in text.split(",")]
-            settle(self, name, tuple(dict.fromkeys(part.strip() for part in asked if part.strip())))
+            names = [part for text in texts(getattr(self, name)) for part in text.split(",")]
+            settle(self, name, tuple(dict.fromkeys(part.strip() for part in names if part.strip())))
         if not self.to:
             raise UserError("say to what: unmask export RUN --to timm,hf,onnx,torch_export")
         for name in self.precision:

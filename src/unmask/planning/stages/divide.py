@@ -34,15 +34,15 @@ def own_share(stages: Sequence[Stage]) -> float:
     return 1.0 - sum(stage.share for stage in stages)
 
 
-def budgets(asked: Mapping[str, Any], stages: Sequence[Stage]) -> list[dict[str, Choice]]:
+def budgets(options: Mapping[str, Any], stages: Sequence[Stage]) -> list[dict[str, Choice]]:
     """The budget of each stage and, last, of the method itself, where one was given: steps, epochs or hours.
 
     Raises UserError for steps that leave none for one of them.
     """
-    given = next((name for name in BUDGETS if asked.get(name) is not None), None)
+    given = next((name for name in BUDGETS if options.get(name) is not None), None)
     if given is None or not stages:
         return [{}] * len(stages) + [{}]
-    total: float = asked[given]
+    total: float = options[given]
     parts = [total * share for share in (*(stage.share for stage in stages), own_share(stages))]
     if given == "steps":
         parts = [float(max(1, round(part))) for part in parts[:-1]]

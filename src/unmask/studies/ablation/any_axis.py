@@ -138,8 +138,8 @@ def read_axes(texts: Sequence[str], others: Sequence[str] = ()) -> list[Text]:
 def replanned(given: Given, baseline: Config, changes: Changes) -> Config:
     """The configuration of a value whose model, method, size or batch is another: what follows from these is chosen
     anew, as `pretrain` would. Raises UserError for what cannot be built."""
-    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in changes.items()}
-    given = replace(given, asked=given.asked | asked, options=given.options | asked)
+    plain_changes = {name: list(value) if isinstance(value, tuple) else value for name, value in changes.items()}
+    given = replace(given, asked=given.asked | plain_changes, options=given.options | plain_changes)
     draft = choose_parts(Plan(dict(given.options), dict(given.reasons)), given, Start())
     config = draft.config()
     if stages := stages_of(config.method.name):

@@ -17,11 +17,11 @@ FEWEST = 4  # patches along a side, below which there is little to hide
 MOST = 256  # patches in an image, above which short runs see few images
 
 
-def chosen_axes(asked: Sequence[str]) -> list[str]:
+def chosen_axes(texts: Sequence[str]) -> list[str]:
     """The axes as texts: names of `NAMED`, or an option with its values. UserError for others, and for none."""
-    if not asked:
+    if not texts:
         raise UserError(f"say what to tune: --axes ratio target; there are: {', '.join(NAMED)}, or mask.ratio=0.5,0.9")
-    for text in asked:
+    for text in texts:
         if "=" in text:
             Text.parse(text)
         elif text not in NAMED:
@@ -29,11 +29,11 @@ def chosen_axes(asked: Sequence[str]) -> list[str]:
                 f"no axis {text!r}{closest(text, NAMED)} There are: {', '.join(NAMED)}; or write an option with its"
                 ' values: "mask.ratio=0.5,0.9"'
             )
-    options = [option_of(text) for text in asked]
+    options = [option_of(text) for text in texts]
     for option in options:
         if options.count(option) > 1:
             raise UserError(f"the axis {option} is asked for twice: give all its values at once")
-    return list(asked)
+    return list(texts)
 
 
 def option_of(text: str) -> str:

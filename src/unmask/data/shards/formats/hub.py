@@ -26,18 +26,18 @@ class Hub(Stream):
     def __init__(self, where: str, shards: list[Shard], patience: Patience | None = None):
         if len(shards) != 1:
             raise UserError(f"{where}: give one data set by name, or files of several by hf://datasets/...")
-        self.asked = shards[0].place
+        self.place = shards[0].place
         self.open: dict[int, Any] = {}  # one per process
         data = self._data()
         number = getattr(data, "num_shards", None) or data.n_shards
-        tag = _revision(self.asked)
-        super().__init__(where, [Shard(f"{self.asked}/{i:05d}", tag=tag) for i in range(number)], patience)
+        tag = _revision(self.place)
+        super().__init__(where, [Shard(f"{self.place}/{i:05d}", tag=tag) for i in range(number)], patience)
         features = data.features or {}
         image = next((n for n, f in features.items() if type(f).__name__ == "Image"), None)
         if image is None:
             shown = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items()) or "not declared"
             raise DataError(
-                f"{self.asked} declares no column of images; its columns: {shown}. Its files may still be read by"
+                f"{self.place} declares no column of images; its columns: {shown}. Its files may still be read by"
                 " hf://datasets/NAME/... if they are parquet or tar"
             )
         self.image: str = image
@@ -54,7 +54,7 @@ class Hub(Stream):
         return self.__dict__ | {"open": {}}
 
     def count(self, shard: int) -> int | None:
-        split = (self.told or {}).get(_split(self.asked) or "train")
+        split = (self.told or {}).get(_split(self.place) or "train")
         return split.num_examples if split and len(self.shards) == 1 else None
 
     def samples(self, shard: int, first: int = 0) -> Iterator[Sample]:
@@ -88,7 +88,7 @@ class Hub(Stream):
 
     def _data(self) -> Any:
         if os.getpid() not in self.open:
-            self.open = {os.getpid(): _load(self.asked)}
+            self.open = {os.getpid(): _load(self.place)}
         return self.open[os.getpid()]
 
 
