@@ -1,6 +1,7 @@
 """The command `ablate`, step by step: inspect the data, plan the baseline, forecast, run unfinished runs, write."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,12 +106,7 @@ def ablate(options: Ablate) -> Ablation | None:
     opening = _opening(options, begun.config if begun else None)
     sheet, samples = opening.samples(console)
     opening = opening.of_kind(samples)
-    if sheet.modality != IMAGE and (names or factors):
-        option = f"--axes {' '.join(names)}" if names else "--sizes"
-        raise UserError(
-            f"{option} is of images, as in the paper, and these are {sheet.word}s: say what to vary, such as"
-            ' --axis "mask.ratio=0.6,0.75,0.9"'
-        )
+    _require_images(sheet, names, factors)
     labelled = opening.labelled(console, "ablate")
     if begun is None:
         given = _given(basis, sheet, samples, here)
@@ -164,6 +160,16 @@ def _opening(options: Ablate, config: Config | None) -> Opening:
         test=options.test or None,
         seed=options.seed,
     )
+
+
+def _require_images(sheet: Sheet, names: Sequence[str], factors: Sequence[float]) -> None:
+    """Raises UserError where the paper's axes, or other sizes, are asked for of another kind of data."""
+    if sheet.modality != IMAGE and (names or factors):
+        option = f"--axes {' '.join(names)}" if names else "--sizes"
+        raise UserError(
+            f"{option} is of images, as in the paper, and these are {sheet.word}s: say what to vary, such as"
+            ' --axis "mask.ratio=0.6,0.75,0.9"'
+        )
 
 
 def plan_tuning(config: Config, labelled: Labelled, here: Machine) -> ClassifySettings:
