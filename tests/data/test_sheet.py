@@ -160,6 +160,10 @@ def test_too_many_bad_files_are_refused_with_reasons_and_names():
     check_bad(few)
     with pytest.raises(DataError, match=r"1 of 20 .*\(more than 4%\)"):
         check_bad(few, 0.04)
+    with pytest.raises(DataError, match="allow more with --max-bad"):
+        check_bad(few, 0.04)
+    with pytest.raises(DataError, match=r"Mend or remove them$"):
+        check_bad(few, 0.04, fixed=True)
     many, _ = inspect(Given([noise(1), b"", b"", b"text"]), max_side=None)
     with pytest.raises(DataError, match=r"(?s)3 of 4 .*2 empty file, e\.g\. 1, 2\n  1 not an image, e\.g\. 3"):
         check_bad(many)

@@ -176,8 +176,9 @@ def inspect(
     return _sheet(source, wanted, chosen, looked), looked.pixels
 
 
-def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
-    """Raises DataError if no sample is good, or more than the share `max_bad` is not; says why and names some."""
+def check_bad(sheet: Sheet, max_bad: float = 0.05, *, fixed: bool = False) -> None:
+    """Raises DataError if no sample is good, or more than the share `max_bad` is not; says why, names some, and what to
+    do. fixed: no option changes the share."""
     if sheet.num_good > 0 and len(sheet.bad) <= max_bad * sheet.checked:
         return
     reasons = Counter(reason for _, _, reason in sheet.bad)
@@ -191,6 +192,7 @@ def check_bad(sheet: Sheet, max_bad: float = 0.05) -> None:
         + (f" (more than {max_bad:.0%}):\n" if sheet.num_good else ", so there is nothing to use:\n")
         + "\n".join(lines)
         + (f"\n  {left:,} for other reasons" if left else "")
+        + ("" if not sheet.num_good else f"\nMend or remove them{'' if fixed else ', or allow more with --max-bad'}")
     )
 
 

@@ -76,7 +76,7 @@ def read_samples(places: tuple[str, ...], encoder: Encoder, console: Console) ->
             keep_bytes=2**31,
             progress=update,
         )
-    check_bad(sheet, 0.5)
+    check_bad(sheet, 0.5, fixed=True)
     bad = {index for index, _, _ in sheet.bad}
     for _, name, reason in sheet.bad[:NAMED]:
         say(f"left out: {name}: {reason}")

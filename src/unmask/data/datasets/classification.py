@@ -17,6 +17,7 @@ from unmask.errors import DataError
 
 UNEQUAL = 3  # times as many images in the largest class as in the smallest: worth saying
 KEEP = 2**31  # bytes of decoded images that are kept in memory
+HALF = 0.5  # of the images may be bad, where no other share is asked for
 
 
 class Labelled:
@@ -32,7 +33,7 @@ class Labelled:
         most_test: int | None = None,  # test images
         seed: int = 0,
         hold_out_val: bool = True,  # where the data has no val split; without, val may stay empty
-        max_bad: float = 0.5,  # share of bad images above which the data is refused
+        max_bad: float | None = None,  # share of bad images above which the data is refused; None: a half, always
         say: Callable[[str], Any] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
         modality: str | None = IMAGE,  # text of what is labelled; None: what most files are
@@ -53,7 +54,7 @@ class Labelled:
         sheet, self.cache = inspect(
             self.source, indices=labelled, max_side=max_side, limit=len(labelled), keep_bytes=KEEP, progress=progress
         )
-        check_bad(sheet, max_bad)
+        check_bad(sheet, HALF if max_bad is None else max_bad, fixed=max_bad is None)
         bad = {index for index, _, _ in sheet.bad}
         if bad:
             say(f"{len(bad)} bad {self.source.modality.word}s are left out, e.g. {sheet.bad[0][1]}: {sheet.bad[0][2]}")

@@ -76,7 +76,7 @@ def _sample(
     sheet, pixels = inspect(
         source, indices=chosen, max_side=SHRUNK, limit=len(chosen), keep_bytes=2 * ROOM, progress=progress
     )
-    check_bad(sheet, MOST_BAD)
+    check_bad(sheet, MOST_BAD, fixed=True)
     return replace(sheet, count=len(order)), pixels, (time.monotonic() - began) / len(chosen)
 
 

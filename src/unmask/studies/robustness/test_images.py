@@ -119,7 +119,7 @@ def _split(
         console.print("the data has no test split: every image is tested on", soft_wrap=True)
         return labelled
     side = 4 * max(classifier.encoder.grid.size)
-    data = Labelled(places, max_side=side, seed=trained.get("seed", 0), hold_out_val=False, max_bad=0.5)
+    data = Labelled(places, max_side=side, seed=trained.get("seed", 0), hold_out_val=False)
     console.print("the data has no test split: what was held out in training is tested on", soft_wrap=True)
     return data.splits["test"]
 
