@@ -25,7 +25,7 @@ PHOTOS = sheet_of(
 )  # fmt: skip
 TINY = "embed_dim=48, depth=2, num_heads=3"
 MODELS = {  # where a recipe's model is part of it
-    "modern_mae": f"vit_small_patch16_rope_mixed_224({TINY}, num_reg_tokens=4, swiglu_mlp=True, init_values=None)",
+    "modern_mae": f"vit_small_patch16_rope_mixed_224({TINY}, num_reg_tokens=4, swiglu_mlp=True)",
     "pixio": f"vit_tiny_patch16_224({TINY}, class_tokens=8, learned_positions=True)",
     "eva02_style": f"eva02_tiny_patch14_224({TINY})",
     "hiera_mae": "hiera_tiny_224(embed_dim=8, num_heads=1, stages=(1, 1, 1, 1), q_pool=2)",

@@ -14,7 +14,7 @@ from torch import nn
 
 from unmask import registry
 from unmask.errors import UserError
-from unmask.models.names import LOADING, USABLE, timm_names
+from unmask.models.names import LOADING, USABLE, require_values, timm_names
 from unmask.plain import call_text
 
 TIMM, TORCHVISION, OWN = "timm", "torchvision", "own"
@@ -78,6 +78,7 @@ def create_network(text: str, channels: int, size: tuple[int, ...], drop_path: f
         if library == TIMM:
             fixed = timm.get_pretrained_cfg(name, allow_unregistered=True)
             more |= {"img_size": tuple(size)} if fixed is not None and fixed.fixed_input_size else {}
+            require_values(name, options)
             more |= options
             net = timm.create_model(name, num_classes=0, in_chans=channels, **more)
             return Network(net, library, name, options)

@@ -4,6 +4,7 @@ timm registers a model by a decorator over a function of the same name; its sour
 """
 
 import re
+from collections.abc import Mapping
 from difflib import SequenceMatcher, get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -33,6 +34,16 @@ def timm_names() -> dict[str, str]:
     folders = spec.submodule_search_locations if spec else None
     files = sorted((Path(folders[0]) / "models").glob("*.py")) if folders else []
     return {name: file.stem for file in files for name in REGISTERED.findall(file.read_text(encoding="utf-8"))}
+
+
+def require_values(model: str, options: Mapping[str, object]) -> None:
+    """Raises UserError for an option of a timm model that is None: `timm.create_model` leaves such options out, so that
+    the model's own value would count without a word."""
+    if empty := [option for option, value in options.items() if value is None]:
+        raise UserError(
+            f"{model}: {empty[0]}=None does nothing, since timm leaves out what is None, and the model's own value"
+            f" counts; leave {empty[0]} out, or give a value"
+        )
 
 
 def known_name(model: str) -> bool:

@@ -14,6 +14,7 @@ from unmask.masking.mask import Mask, as_bool
 from unmask.models.encoder import Encoder, Tokens
 from unmask.models.layers.position import TableCache
 from unmask.models.layers.weight_init import initialize
+from unmask.models.names import require_values
 from unmask.models.sizes import statistics_of
 
 __all__ = ["Hiera"]
@@ -46,6 +47,7 @@ class Hiera(Encoder):
         if image_size and any(s % 32 for s in image_size):
             near = tuple(max(1, round(s / 32)) * 32 for s in image_size)
             raise UserError(f"image size {tuple(image_size)} is no multiple of Hiera's 32; the nearest is {near}")
+        require_values(model, options)
         arguments = {"num_classes": 0, "in_chans": channels, **options}
         arguments |= {"img_size": tuple(image_size)} if image_size else {}
         net: Any = timm.create_model(model, pretrained=pretrained, **arguments)

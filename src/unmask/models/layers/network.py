@@ -12,6 +12,7 @@ from unmask.masking.grid import Part
 from unmask.models.layers.point_embed import embed_points
 from unmask.models.layers.unit_embed import STAND_IN, embed_units, require_unit
 from unmask.models.layers.windowed_attention import WindowedBlock
+from unmask.models.names import require_values
 
 OURS = {"num_classes", "global_pool", "in_chans", "img_size", "patch_size"}  # arguments with flags of their own
 
@@ -24,7 +25,8 @@ def arguments_of(
     class_tokens: int,
     options: dict[str, Any],
 ) -> dict[str, Any]:
-    """Of timm's model. Raises UserError for options that have flags of their own."""
+    """Of timm's model. Raises UserError for options that have flags of their own, and for those that are None."""
+    require_values(model, options)
     # global_pool="" keeps `norm`; any other value may move it to fc_norm, which forward_features skips
     arguments = {"num_classes": 0, "global_pool": "", "in_chans": channels, **options}
     arguments |= {"img_size": tuple(image_size)} if image_size else {}

@@ -13,7 +13,7 @@ def modern_mae(setting: Setting) -> Values:
     """Parts that cost little: four register tokens (Darcet et al. 2023), rotary positions with learned frequencies (Heo
     et al. 2024), SwiGLU, a decoder of cross-attention (Fu et al. 2024), a moving average of the encoder. bf16 is the
     plan's choice where the device has it; the ratio is MAE's until `unmask tune` finds another for the data."""
-    parts = "num_reg_tokens=4, swiglu_mlp=True, mlp_ratio=2.6667, init_values=None"
+    parts = "num_reg_tokens=4, swiglu_mlp=True, mlp_ratio=2.6667"
     small = f"vit_small_patch16_rope_mixed_224(embed_dim=192, depth=6, num_heads=3, {parts})"
     return {
         "model": small if setting.small else f"vit_base_patch16_rope_mixed_224({parts})",
