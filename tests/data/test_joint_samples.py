@@ -243,3 +243,40 @@ def test_archives_are_refused_with_a_remedy(pairs, tmp_path):
     with pytest.raises(UserError, match="unpack them"):
         open_source(tmp_path / "data.zip", "multimodal(rgb=image, depth=image)")
     assert Sorting("multimodal").name == "multimodal"
+
+
+def test_a_part_that_no_sample_has_is_named_with_what_to_do(pairs):
+    text = "multimodal(rgb=image, depth=image, sound=audio(rate=4000), size=16, patch=8)"
+    with pytest.raises(DataError, match=r"no sample that was looked at has the part sound: .*leave sound out"):
+        open_source(pairs, text)
+
+
+def table_of(folder, content, name="pairs.csv"):
+    for number in NUMBERS:
+        picture(folder / "a" / f"{number}.png", number)
+        tone(folder / "b" / f"x{number}.wav", number)
+    (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", ",;\t")
+def test_a_table_is_read_as_spreadsheets_write_it(encoding, separator, tmp_path):
+    rows = [["photo", "noise", "label"], *([f"a/{n}.png", f"b/x{n}.wav", '"two\nlines"'] for n in NUMBERS)]
+    table_of(tmp_path, "\r\n".join(separator.join(row) for row in rows).encode(encoding))
+    source = open_source(tmp_path, None)
+    assert len(source.items) == len(NUMBERS)
+    assert kinds_of(source.modality) == {"photo": "image", "noise": "audio"}
+    assert {item.label for item in source.items} == {"two\\nlines"}
+
+
+def test_a_table_of_samples_with_another_name_is_named(tmp_path):
+    table_of(tmp_path, b"photo,noise\na/0.png,b/x0.wav\n", "samples.csv")
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    text = "multimodal(a=image, b=audio(rate=4000, seconds=0.25, bands=16), size=16, patch=8)"
+    with pytest.raises(UserError, match=r"files of one sample have one name; samples\.csv names files of samples"):
+        open_source(tmp_path, text)
+    (tmp_path / "b" / "x0.wav").rename(tmp_path / "b" / "0.wav")
+    (tmp_path / "samples.csv").write_text("photo,noise\na/0.png,b/0.wav\n")
+    source = open_source(tmp_path, text)
+    said = [remark for remark in source.remarks if ".csv" in remark]
+    assert said == ["samples.csv names files of samples and is not read: call it pairs.csv"]

@@ -182,3 +182,10 @@ def test_printable_names_fit_one_line_of_text(name):
     assert printable(name).isprintable()
     assert not name or printable(name).encode()
     assert printable("bad\udcff\t\n") == r"bad\xff\t\n"
+
+
+def test_a_labels_csv_is_read_as_spreadsheets_write_it(tmp_path):
+    text = '"path";"label"\r\n"cat/1.png";"big\ncat"\r\n"dog/2.png";"dog"\r\n'
+    files = shades(["cat/1.png", "dog/2.png"]) | {"labels.csv": text.encode("utf-16")}
+    source = Folder(str(write(tmp_path, files)))
+    assert [item.label for item in source.items] == ["big\\ncat", "dog"]

@@ -1,6 +1,7 @@
 """Names, labels and splits in folders, archives and lists: which files are images, and what their paths say."""
 
 import csv
+import io
 import os
 import posixpath
 import re
@@ -85,6 +86,17 @@ def learnt_and_tested(train: Iterable[str], others: Iterable[str]) -> list[str]:
     both = len(set(map(os.path.realpath, train)) & set(map(os.path.realpath, others)))
     what = "which are learnt from and tested on: new images will do worse"
     return [f"{both:,} images are in the train split and in another, {what}"] if both else []
+
+
+def spreadsheet(content: bytes) -> tuple[io.StringIO, str]:
+    """A table of names of files as spreadsheets and scripts write it: its text, and what separates its cells. UTF-16 by
+    its mark, else UTF-8, whose bytes that are none stay as in names of files; cells in quotes may hold line breaks."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = content.decode("utf-16", "replace")
+    else:
+        text = content.decode("utf-8-sig", "surrogateescape")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
+    return io.StringIO(text), max(",;\t", key=text.split("\n", 1)[0].count)
 
 
 def find_tables(paths: Sequence[str], is_file: Callable[[str], bool]) -> list[str]:
@@ -232,11 +244,9 @@ def _examples(names: list[str]) -> str:
 
 def _rows(content: bytes) -> tuple[list[_Row], bool, str]:
     """Every row, whether an image may have several labels, and what is wrong with the table."""
-    text = content.decode("utf-8-sig", "surrogateescape")
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
     try:
-        reader = csv.reader(text.splitlines(), delimiter=delimiter)
+        text, delimiter = spreadsheet(content)
+        reader = csv.reader(text, delimiter=delimiter)
         table = [[cell.strip() for cell in row] for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         return [], False, f"it is no CSV file ({error})"

@@ -11,6 +11,7 @@ from unmask.errors import UserError, closest, many
 
 NAMED = ("demo",)  # data sets that come with the package
 PATTERN = "{*?["  # signs of names that stand for several
+TABLES = ". Tables are read with the folder that they lie in: pairs.csv, labels.csv, captions.csv"
 ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$")  # of a file's name
 
 
@@ -68,6 +69,7 @@ def why_not(place: str, head: bytes, words: Sequence[str], parts: Sequence[str])
     return (
         f"{place} is no kind of data that unmask knows: give a folder, an archive (.zip, .tar, .tar.gz), a text file"
         f" with one path per line (.txt), arrays (.npz, .npy), or a pack. Kinds of source: {', '.join(parts)}"
+        + (TABLES if place.lower().endswith((".csv", ".tsv")) else "")
     )
 
 

@@ -29,6 +29,7 @@ from unmask.data.modalities.joint.pairing import (
     labels_of,
     names_of,
     of_table,
+    other_tables,
     place_of,
     read_table,
 )
@@ -117,12 +118,14 @@ class Multimodal(Modality):
         rows = read_table(root)
         names = list(self.kinds)
         groups, remarks = grouped(paths, names, partial(self._fits, root)) if rows is None else of_table(rows, names)
+        others = other_tables(root) if rows is None else []
+        remarks += others
         together = sum(sum(map(bool, group)) > 1 for group in groups)
         if groups and not together and self.layout is None:
             present = [name for place, name in enumerate(names) if any(group[place] for group in groups)]
             raise UserError(
-                f"no sample here has two of the parts {', '.join(names)}: there is {' and '.join(present)}, and files"
-                " of one sample have one name"
+                f"no sample here has two of the parts {', '.join(names)}: there is {' and '.join(present)}, and files of"
+                " one sample have one name" + "".join(f"; {remark}" for remark in others)
             )
         for place, name in enumerate(names):
             if missing := sum(not group[place] for group in groups):

@@ -10,9 +10,10 @@ import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
 from unmask.data.codecs.image import BadImage
-from unmask.data.labels import PAIRS, some
+from unmask.data.labels import CAPTIONS, PAIRS, TABLE, some, spreadsheet
 from unmask.data.names import IMAGE_FOLDERS, SPLITS
 from unmask.data.regular_files import read_regular
 from unmask.errors import DataError, UserError, many
@@ -54,17 +55,34 @@ def _without(stem: str, part: str) -> str:
 
 
 def read_table(root: str) -> list[dict[str, str]] | None:
-    """The rows of the table in a folder, cells by the name of their column; None where there is none."""
+    """The rows of the table in a folder, cells by the name of their column; None where there is none. Raises DataError
+    for one that cannot be read."""
     place = os.path.join(root, PAIRS)
     if not os.path.isfile(place):
         return None
     try:
-        text = read_regular(place).decode("utf-8-sig")
-        delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-        rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
-    except (OSError, BadImage, UnicodeDecodeError, csv.Error) as error:
+        text, delimiter = spreadsheet(read_regular(place))
+        rows = list(csv.DictReader(text, delimiter=delimiter))
+    except (OSError, BadImage, csv.Error) as error:
         raise DataError(f"{place} cannot be read as a table: {error}") from error
     return [{(k or "").strip(): (v or "").strip() for k, v in row.items() if isinstance(v, str | None)} for row in rows]
+
+
+def other_tables(root: str) -> list[str]:
+    """A remark on each table in a folder that names files of samples and is not read, as it has another name."""
+    read = {PAIRS, TABLE, CAPTIONS}
+    names = [name for name in sorted(os.listdir(root)) if name.lower().endswith((".csv", ".tsv")) and name not in read]
+    return [f"{name} names files of samples and is not read: call it {PAIRS}" for name in names if _pairs(root, name)]
+
+
+def _pairs(root: str, name: str) -> bool:
+    """Whether the first row of a table names two files or more."""
+    try:
+        text, delimiter = spreadsheet(read_regular(os.path.join(root, name)))
+        row = next(islice(csv.reader(text, delimiter=delimiter), 1, None), [])
+    except (OSError, BadImage, csv.Error):
+        return False
+    return sum(bool(cell.strip()) and os.path.isfile(os.path.join(root, cell.strip())) for cell in row) > 1
 
 
 def columns_of(rows: Sequence[Mapping[str, str]]) -> list[str]:

@@ -78,7 +78,7 @@ def choose(
     """Reads the files and chooses. side, patch: asked for, of images and of units; first: size of the first part that
     is flat, which the others take. Raises DataError where no file of the part can be read."""
     kind = kind.settled([lambda path=path: read_part(kind, path) for path in paths])
-    contents, sizes, reason = [], [], "none was given"
+    contents, sizes, reason = [], [], ""
     for path in paths:
         try:
             decoded = kind.decode(read_part(kind, path), SIDE)
@@ -87,6 +87,11 @@ def choose(
             continue
         contents.append(decoded.content)
         sizes.append(decoded.size)
+    if not paths:
+        raise DataError(
+            f"no sample that was looked at has the part {name}: see whether its files are there and are called as those"
+            f" of the other parts, or leave {name} out of --modality"
+        )
     if not contents:
         raise DataError(f"no file of the part {name} could be read, such as {reason}")
     along = [sorted(sides) for sides in zip(*sizes)]
