@@ -76,8 +76,8 @@ def test_what_fits_nothing_is_said_and_counted(folder):
     ]
     source = write(folder, rows)
     remarks = "\n".join(source.remarks)
-    assert "1 captions are for images that are not there: gone.png" in remarks
-    assert "1 captions are empty: red0.png" in remarks
+    assert "1 caption is for images that are not there: gone.png" in remarks
+    assert "1 caption is empty: red0.png" in remarks
     assert told(source) == {"red0.png": (), "blue0.png": ("blue",), "green0.png": ()}
     assert "1 caption of 1 image, 2 have none" in inspect(source, max_side=32)[0].text()
 

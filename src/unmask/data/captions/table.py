@@ -17,8 +17,11 @@ from unmask.files import parse_json
 
 COLUMN = "caption"  # of an item
 NAMES = (COLUMN, "captions", "txt", "text")  # of columns and of members of an archive; the first that is there counts
-_FILES = ("file", "path", "filename", "file_name", "image", "image_name", "name")
-_TEXTS = (*NAMES, "description", "sentence", "comment", "prompt")
+_FILES = (
+    "file", "path", "filename", "file_name", "filepath", "file_path", "image", "image_name", "image_path", "image_file",
+    "name",
+)  # fmt: skip
+_TEXTS = (*NAMES, "description", "sentence", "title", "comment", "prompt")
 _SEPARATORS = ",;\t|"
 _NAMED = 3  # examples in a remark
 LONG = 1 << 20  # bytes of a text beside an image at the most; the rest is not read
@@ -58,14 +61,16 @@ def with_captions(
         absent: dict[str, list[str]] = {}
         for file, caption in rows:
             if file not in matches.files:
-                what = "may mean several images" if file in matches.several else "are for images that are not there"
+                what = "may mean several images" if file in matches.several else "{are} for images that are not there"
                 absent.setdefault(what, []).append(file)
             elif not caption:
-                absent.setdefault("are empty", []).append(file)
+                absent.setdefault("{are} empty", []).append(file)
             else:
                 texts.setdefault(matches.files[file], []).append(caption)
         remarks += [f"{name}: {said}"] if said else []
-        remarks += [f"{name}: {len(files):,} captions {what}{_examples(files)}" for what, files in absent.items()]
+        for what, files in absent.items():
+            verb = "is" if len(files) == 1 else "are"
+            remarks.append(f"{name}: {many(len(files), 'caption')} {what.format(are=verb)}{_examples(files)}")
         remarks += [f"{name}: {remark}" for remark in matches.remarks("captions match")]
     told = [
         replace(item, columns=item.columns | {COLUMN: "\n".join(dict.fromkeys(texts[path]))}) if path in texts else item
