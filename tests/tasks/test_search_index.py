@@ -16,6 +16,7 @@ from unmask.tasks.open import load_encoder
 from unmask.tasks.retrieval import index as indexing
 from unmask.tasks.retrieval.neighbours import nearest, pairs, precision, unit
 from unmask.tasks.retrieval.queries import SHOWN
+from unmask.tasks.retrieval.words import told_apart
 
 
 @pytest.fixture
@@ -189,3 +190,9 @@ def test_an_image_is_never_its_own_neighbour():
     assert precision(vectors, np.arange(12), ks=(1, 5)) == {1: 0.0, 5: 0.0}
     assert precision(np.repeat(vectors, 2, axis=0), np.repeat(np.arange(12), 2), ks=(1, 5)) == {1: 1.0, 5: 0.2}
     assert precision(np.ones((9, 4), np.float32) / 2, np.arange(9), ks=(1,)) == {1: 0.0}  # many copies of itself
+
+
+@pytest.mark.parametrize("query", ["", "  "])
+def test_a_query_of_nothing_is_refused(query):
+    with pytest.raises(UserError, match="--query is empty"):
+        told_apart(["a red shirt", query])

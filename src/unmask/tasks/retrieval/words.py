@@ -20,7 +20,9 @@ LETTERS = 18  # in a line of a drawn query
 
 
 def told_apart(queries: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Queries that are words, and those that name images."""
+    """Queries that are words, and those that name images. Raises UserError for one of blanks."""
+    if any(not query.strip() for query in queries):
+        raise UserError("--query is empty: give words, in quotes, or the path of an image")
     words = [query for query in queries if are_words(query)]
     return words, [query for query in queries if query not in words]
 
