@@ -1,11 +1,13 @@
 """Recordings are drawn as curves: a lane for each channel, hidden times shaded, what was rebuilt in its own colour."""
 
+import warnings
+
 import numpy as np
 import torch
 from PIL import Image
 
 from unmask.report.curves import curves, stacked
-from unmask.report.palette import BLUE, GREY, LIGHT_GREY, VERMILION, rgb
+from unmask.report.palette import BLUE, GREY, LIGHT_GREY, VERMILION, make_figure, rgb, save
 from unmask.report.reconstruction import strip
 
 
@@ -61,3 +63,12 @@ def test_samples_of_a_film_are_kept_apart_by_a_line_with_room_around_it(tmp_path
         assert lines.sum() == 1
         assert not lines[[0, 1, -2, -1]].any()
         assert (between[~lines] == 255).all()
+
+
+def test_signs_that_the_font_lacks_are_no_warning_among_the_lines_of_a_command(tmp_path):
+    figure = make_figure(2, 1)
+    figure.suptitle("一条红色的裙子")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(figure, tmp_path / "drawn.png")
+    assert (tmp_path / "drawn.png").stat().st_size

@@ -1,5 +1,6 @@
 """Colour-blind-safe colours (Okabe and Ito 2008), and the style that all figures share."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +31,11 @@ def make_figure(width: float, height: float, dpi: int = 110) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the figure atomically, in the format of the file's suffix."""
-    write_atomically(path, lambda part: figure.savefig(part, format=path.suffix[1:] or "png"))
+    """Writes the figure atomically, in the format of the file's suffix. A sign that matplotlib's font lacks, such as a
+    Chinese one in a name, is drawn as a box; pages have the text itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        write_atomically(path, lambda part: figure.savefig(part, format=path.suffix[1:] or "png"))
 
 
 def style(
