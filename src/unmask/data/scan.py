@@ -204,6 +204,7 @@ def _reject(looked: Looked, source: Source, index: int, reason: str) -> None:
 def _notes(image: Decoded, name: str) -> list[str]:
     notes = [re.sub(r"^first of \d+ frames$", "first of several frames", note) for note in image.notes]
     ending = os.path.splitext(name)[1].lower()
-    if ending in EXTENSIONS and ending not in _NAMED.get(image.format, ("." + image.format.lower(),)):
+    single = " + " not in image.format  # a sample of several files is called after its first one
+    if single and ending in EXTENSIONS and ending not in _NAMED.get(image.format, ("." + image.format.lower(),)):
         notes.append(f"named {ending}, is {image.format}")
     return notes

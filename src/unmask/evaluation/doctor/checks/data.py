@@ -37,7 +37,8 @@ def files(subject: Subject) -> list[Finding]:
         findings.append(Finding(fault, "mend or delete them; bad_files.txt of a run lists all with their reasons"))
     low, high = sheet.value_range
     deviations = [value for channels in sheet.std.values() for value in channels]
-    possible = high - low if "32" in sheet.bits or "64" in sheet.bits else 255.0  # up to 16 bits, raw units end there
+    raw = sheet.word == "image" and not {"32", "64"} & set(sheet.bits)  # of up to 16 bits, which end at 255
+    possible = 255.0 if raw else high - low
     if deviations and max(deviations) <= FLAT * max(possible, 1e-9):
         fault = f"values hardly differ (std {max(deviations):.3g} in a range of {low:g} to {high:g})"
         findings.append(Finding(fault, "look at some images: masks, blank pages, or values scaled to another range?"))

@@ -37,6 +37,8 @@ def rate(subject: Subject) -> list[Finding]:
 
 def _width(subject: Subject) -> int:
     table = subject.opened.weights.encoder
+    if "patch_embed.part" in table:  # the filters of several parts lie side by side
+        return table["patch_embed.part"].shape[1]
     return next((v.shape[0] for k, v in table.items() if k.startswith("patch_embed") and k.endswith("weight")), 384)
 
 
