@@ -69,3 +69,17 @@ def read_folder(path: Path, reading: Reading) -> Content:
 def _preprocessor(folder: Path) -> Json:
     """How samples are to be prepared, as the first of these files that is there says; empty where there is none."""
     return next((content for name in PREPROCESSORS if (content := read_json(folder / name))), {})
+
+
+def learnt_from(source: str) -> list[str]:
+    """What a run names as the frozen teachers that it learnt from; none for what is no run."""
+    path = Path(source).expanduser() / CONFIG
+    record = read_json(path).get("record", {}) if path.exists() else {}
+    return [str(teacher["source"]) for teacher in record.get("teachers", [])]
+
+
+def stamp(source: str) -> tuple[float, ...]:
+    """Times and sizes of the files of a source; empty for a name of timm's."""
+    path = Path(source).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
+    return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))

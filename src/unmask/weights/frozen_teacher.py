@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from unmask.data.modalities.joint.packing import PartAlone
+from unmask.data.modality import make_modality
 from unmask.data.sheet import far_channels
 from unmask.errors import UserError, require_whole
 from unmask.files import Json
@@ -27,6 +28,7 @@ from unmask.models.encoder import Encoder
 from unmask.models.layers.attention_maps import received
 from unmask.models.state import model_text, same_again
 from unmask.weights.canonical import Canonical, hash_of
+from unmask.weights.content import learnt_from, stamp
 from unmask.weights.known import require_known
 from unmask.weights.licence import UNTRAINED, licence_of
 from unmask.weights.open import Opened, open_weights
@@ -62,6 +64,7 @@ class FrozenTeacher(Frozen):
     """
 
     word = "teacher"
+    only_images = False  # that it can see; else what the student sees
     mean: Tensor  # c 1 1, raw units
     std: Tensor
 
@@ -83,7 +86,8 @@ class FrozenTeacher(Frozen):
         # plans are made on the meta device, where weights have no values; a network that is opened draws random numbers
         # before it is filled, which must not change what the student gets
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-            shared = _random(student) if source == RANDOM else _open(source, model, student.channels, stamp(source))
+            sees = student.channels, self.only_images
+            shared = _random(student) if source == RANDOM else _open(source, model, *sees, stamp(source))
             self._encoder = [shared.encoder]  # in a list: no child of this module
             self.opened, self.sha256, self.dim = shared.opened, shared.sha256, shared.encoder.dim
             self.source, self.lines = source, shared.opened.lines
@@ -225,8 +229,8 @@ class _Shared:
 
 
 @lru_cache(maxsize=1)
-def _open(source: str, model: str | None, channels: int, stamp: tuple[float, ...]) -> _Shared:
-    """stamp: of the files, so that changed ones are opened anew."""
+def _open(source: str, model: str | None, channels: int, images: bool, stamp: tuple[float, ...]) -> _Shared:
+    """images: that it is to see nothing else; stamp: of the files, so that changed ones are opened anew."""
     place = Path(source).expanduser() if Path(source).expanduser().exists() else source
     try:
         require_known(place)
@@ -234,6 +238,10 @@ def _open(source: str, model: str | None, channels: int, stamp: tuple[float, ...
     except UserError as error:
         text = str(error).replace("--model ", "model=")  # an option of the part
         raise UserError(f"the teacher cannot be opened: {text}") from error
+    kind, own = make_modality(opened.weights.modality), ", ".join(learnt_from(source))
+    if kind.for_encoder.get("parts") or (images and len(opened.grid.unit) != 2):
+        needed = f"sees {kind.word}s, and one that sees images is needed"
+        raise UserError(f"the teacher {source} {needed}{own and f'; its own teacher was {own}'}")
     sha256, neutral = hash_of(opened.weights.encoder), ((0.0,) * channels, (1.0,) * channels)
     encoder = opened.encoder(channels=channels, statistics=neutral).requires_grad_(False)
     encoder.mean.zero_()
@@ -263,13 +271,6 @@ def _random(student: Encoder | PartAlone) -> _Shared:
         licence=None,
     )
     return _Shared(encoder, opened, hash_of(encoder.net.state_dict()))
-
-
-def stamp(source: str) -> tuple[float, ...]:
-    """Times and sizes of the files of a source; empty for a name of timm's."""
-    path = Path(source).expanduser()
-    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
-    return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
 
 
 def _statistics(

@@ -19,7 +19,8 @@ from unmask.masking.grid import Grid
 from unmask.models.encoder import Encoder
 from unmask.models.tokenizer import Autoencoder, Tokenizer
 from unmask.weights.canonical import hash_of
-from unmask.weights.frozen_teacher import Frozen, stamp
+from unmask.weights.content import stamp
+from unmask.weights.frozen_teacher import Frozen
 from unmask.weights.licence import licence_of
 from unmask.weights.tokenizers import OpenedTokenizer, open_tokenizer
 

@@ -9,6 +9,8 @@ from unmask.weights.frozen_teacher import FrozenTeacher
 
 
 class PooledTeacher(FrozenTeacher):
+    only_images = True
+
     @torch.no_grad()
     def vectors(self, x: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         """Of raw images."""
