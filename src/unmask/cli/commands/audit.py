@@ -60,7 +60,7 @@ def audit(options: AuditOptions) -> Audit:
     own(out, "audit", texts(options.on))
     say, run = make_say(console), Path(options.run)
     subject = open_subject(run, options, "linear", console, with_classifier=True)
-    source = open_source(texts(options.on))
+    source = open_source(texts(options.on), subject.encoder.modality)
     columns, unlabelled = _columns(source, options)
     shared = below(run) / "audit" if options.out is None else out
     index = subject.index(index_folder(options.index, run, shared, texts(options.on), subject.pooling), source)
@@ -175,7 +175,7 @@ def _columns(source: Source, options: AuditOptions) -> tuple[list[dict[str, str]
     tables = [Path(text) for text in texts(options.groups) if _is_table(text)]
     if not options.unlabelled:
         return group_columns(source, tables), []
-    unlabelled = open_source(texts(options.unlabelled))
+    unlabelled = open_source(texts(options.unlabelled), source.modality.text)
     return group_columns(source, tables, [unlabelled]), group_columns(unlabelled, tables, [source])
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.classification import Labelled
+from unmask.data.modality import IMAGE, make_modality
 from unmask.data.source import Source, open_source, why
 from unmask.errors import DataError, UserError, closest
 from unmask.files import parse_json
@@ -53,7 +54,9 @@ def read_evaluation_set(
 
     Unsuitable channels, and classes that the classifier does not have, are refused before anything is decoded.
     """
-    channels = classifier.encoder.channels
+    channels, modality = classifier.encoder.channels, classifier.encoder.modality
+    if modality != IMAGE:
+        raise UserError(f"corruptions are defined for images; {folder} takes {make_modality(modality).word}s")
     if channels not in (1, 3):
         raise UserError(f"corruptions are defined for grey and colour images; {folder} takes {channels} channels")
     source = open_source(places)

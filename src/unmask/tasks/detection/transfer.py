@@ -8,7 +8,9 @@ from rich.console import Console
 
 from unmask.data.datasets.detection import Boxed
 from unmask.data.loaders.map_style import Loader
+from unmask.data.modality import IMAGE, make_modality
 from unmask.data.transforms.labelled.detection import Jitter, collate
+from unmask.errors import UserError
 from unmask.files import Json
 from unmask.models.encoder import Encoder
 from unmask.models.state import copied
@@ -33,6 +35,12 @@ class DetectTask(TransferTask[DetectOptions, DetectSettings, ImageDetector, Boxe
     name, settings = NAME, DetectSettings
     looks: ClassVar[int] = 20
     takes_threshold: ClassVar[bool] = True
+
+    @classmethod
+    def suited(cls, modality: str) -> type[TransferTask]:
+        if modality != IMAGE:
+            raise UserError(f"--to detect is for images; this encoder takes {make_modality(modality).word}s")
+        return cls
 
     def __init__(self, data: DataOptions, options: DetectOptions, encoder: Encoder, console: Console):
         self.encoder, say = encoder, make_say(console)
