@@ -189,3 +189,16 @@ def test_a_labels_csv_is_read_as_spreadsheets_write_it(tmp_path):
     files = shades(["cat/1.png", "dog/2.png"]) | {"labels.csv": text.encode("utf-16")}
     source = Folder(str(write(tmp_path, files)))
     assert [item.label for item in source.items] == ["big\\ncat", "dog"]
+
+
+def test_masks_that_are_taken_for_images_are_named(tmp_path):
+    names = [f"train/{folder}/{number}.png" for folder in ("images", "masks") for number in range(3)]
+    source = Folder(str(write(tmp_path / "both", shades(names))))
+    assert source.remarks[0].startswith(
+        "3 masks beside images of the same names are taken for images, such as train/masks/0.png"
+    )
+    assert "--modality multimodal" in source.remarks[0]
+    others = Folder(
+        str(write(tmp_path / "classes", shades(["images/1.png", "images/2.png", "masks/8.png", "masks/9.png"])))
+    )
+    assert not [remark for remark in others.remarks if "masks" in remark]

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from unmask.data.names import SPLITS, key_of, match_names, split_of
+from unmask.data.names import SPLITS, key_of, masks_taken_for_images, match_names, split_of
 from unmask.data.source import SEPARATOR, Item, has_several
 from unmask.errors import many
 
@@ -127,6 +127,7 @@ def arrange(paths: Sequence[str], tables: Sequence[tuple[str, bytes]] = ()) -> L
         layout.remarks.append(f"outside of the train, val and test folders: {many(splits.count(None), 'file')}")
     labels = _class_folders(folders, splits, has_splits)
     layout.items = [Item(printable(p), label, split) for p, label, split in zip(paths, labels, splits)]
+    layout.remarks += masks_taken_for_images(paths)
     _apply_tables(layout, paths, tables)
     return layout
 

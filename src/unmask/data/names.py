@@ -15,10 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from unmask.errors import many
+
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLITS |= {"test": "test", "testing": "test"}
 IMAGE_FOLDERS = {"image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photo", "photos", "rgb"}
 IMAGE_FOLDERS |= {"input", "inputs"}
+MASK_FOLDERS = {"mask", "masks", "segmentation", "segmentations", "semseg", "annotation", "annotations", "labels"}
 SAME, TAIL = 2, 1  # how well two keys agree: but for a split that one lacks; one is the end of the other
 Key = tuple[str, ...]
 
@@ -188,3 +191,26 @@ def _listing(folder: str, changed: int) -> dict[str, list[str]]:
     for name in os.listdir(folder):
         names[plain(name)].append(name)
     return dict(names)
+
+
+def masks_taken_for_images(paths: Iterable[str]) -> list[str]:
+    """A remark where a folder of masks lies beside one of images, by names of folders and equal names of files: all
+    files are images to a source of images."""
+    images, masks = (_below(paths, folders) for folders in (IMAGE_FOLDERS, MASK_FOLDERS))
+    alike = masks.keys() & images.keys()
+    if not masks or 2 * len(alike) < len(masks):
+        return []
+    example = min(alike)
+    told = f"{many(len(masks), 'mask')} beside images of the same names are taken for images, such as {masks[example]}"
+    return [f"{told} beside {images[example]}; give the folder of the images alone, or --modality multimodal for both"]
+
+
+def _below(paths: Iterable[str], folders: set[str]) -> dict[str, str]:
+    """Of the paths with one of these folders: what is left without it and the ending -> the path."""
+    found = {}
+    for path in paths:
+        parts = path.split("/")
+        place = next((number for number, part in enumerate(parts[:-1]) if part.lower() in folders), None)
+        if place is not None:
+            found["/".join([*parts[:place], *parts[place + 1 : -1], parts[-1].rpartition(".")[0]])] = path
+    return found
