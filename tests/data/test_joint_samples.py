@@ -269,6 +269,17 @@ def test_a_table_is_read_as_spreadsheets_write_it(encoding, separator, tmp_path)
     assert {item.label for item in source.items} == {"two\\nlines"}
 
 
+def test_a_table_is_not_judged_by_its_first_row_and_says_which_files_are_not_there(tmp_path):
+    rows = ["photo,noise", "a/0.png,b/gone.wav", *(f"a/{n}.png,b/x{n}.wav" for n in NUMBERS)]
+    table_of(tmp_path, "\n".join(rows).encode())
+    assert kinds_of(open_source(tmp_path, None).modality) == {"photo": "image", "noise": "audio"}
+    (tmp_path / "pairs.csv").write_text("\n".join(rows[:2]))
+    with pytest.raises(
+        UserError, match=r"names files of photo; what the files of noise \(b/gone\.wav\) are is not known"
+    ):
+        open_source(tmp_path, None)
+
+
 def test_a_table_of_samples_with_another_name_is_named(tmp_path):
     table_of(tmp_path, b"photo,noise\na/0.png,b/x0.wav\n", "samples.csv")
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")

@@ -21,11 +21,10 @@ from unmask.data.codecs.image import BadImage
 from unmask.data.modalities.joint.classes import ClassMap
 from unmask.data.modalities.joint.packing import Joint, JointWindow, Layout, NoWindow, stacked
 from unmask.data.modalities.joint.pairing import (
-    LABELS,
     beside,
-    columns_of,
     find_parts,
     grouped,
+    kinds_of_columns,
     labels_of,
     names_of,
     of_table,
@@ -99,14 +98,7 @@ class Multimodal(Modality):
             return wanted
         kind_of = partial(kind_of_file, root)
         if (rows := read_table(root)) is not None:
-            columns = {name: [row[name] for row in rows if row.get(name)] for name in columns_of(rows)}
-            kind_by_column = {name: kind_of(cells[0]) for name, cells in columns.items() if cells}
-            parts = {name: kind for name, kind in kind_by_column.items() if kind is not None}
-            if len(parts) < 2:
-                raise UserError(
-                    f"pairs.csv names files of {', '.join(parts) or 'no part'}; it has a column for each part of the"
-                    f" samples, two or more, with paths from its folder on, and may have {', '.join(LABELS[:4])}"
-                )
+            parts = kinds_of_columns(rows, kind_of)
         else:
             paths = sorted(path for several in files.values() for path in several)
             parts = find_parts(paths, kind_of, sure=wanted is not None)

@@ -90,6 +90,21 @@ def columns_of(rows: Sequence[Mapping[str, str]]) -> list[str]:
     return [name for name in (rows[0] if rows else ()) if name and name.lower() not in LABELS]
 
 
+def kinds_of_columns(rows: Sequence[Mapping[str, str]], kind_of: Callable[[str], str | None]) -> dict[str, str]:
+    """Name and kind of each part of a table, by a few of its files. Raises UserError for fewer than two parts."""
+    columns = {name: [row[name] for row in rows if row.get(name)] for name in columns_of(rows)}
+    kinds = {name: _majority(cells, kind_of) for name, cells in columns.items()}
+    parts = {name: kind for name, kind in kinds.items() if kind is not None}
+    if len(parts) < 2:
+        unknown = [f"{name} ({some(cells, 1)})" for name, cells in columns.items() if name not in parts and cells]
+        told = f"; what the files of {', '.join(unknown)} are is not known, or they are not there" if unknown else ""
+        raise UserError(
+            f"{PAIRS} names files of {', '.join(parts) or 'no part'}{told}; it has a column for each part of the"
+            f" samples, two or more, with paths from its folder on, and may have {', '.join(LABELS[:4])}"
+        )
+    return parts
+
+
 def find_parts(paths: Sequence[str], kind_of: Callable[[str], str | None], sure: bool) -> dict[str, str]:
     """Name and kind of each part of the samples that files make by how they lie; none where they lie otherwise.
 
