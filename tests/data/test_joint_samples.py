@@ -251,6 +251,21 @@ def test_a_part_that_no_sample_has_is_named_with_what_to_do(pairs):
         open_source(pairs, text)
 
 
+def test_empty_files_of_every_part_are_listed_where_the_parts_are_told(pairs, tmp_path):
+    for number in NUMBERS:
+        tone(pairs / "sound" / f"{number}.wav", number)
+    (pairs / "sound" / "1.wav").write_bytes(b"")
+    (pairs / "rgb" / "2.png").write_bytes(b"")
+    text = "multimodal(rgb=image, depth=image, sound=audio(rate=4000, seconds=0.25, bands=16), size=16, patch=8)"
+    for asked in (text, None):
+        source = open_source(pairs, asked)
+        assert source.ignored == 0
+        assert [(name, why) for _, name, why in look(source).lost] == [
+            ("1.png", "sound: empty file"),
+            ("2.png", "rgb: empty file"),
+        ]
+
+
 def table_of(folder, content, name="pairs.csv"):
     for number in NUMBERS:
         picture(folder / "a" / f"{number}.png", number)

@@ -17,6 +17,7 @@ from unmask.errors import UserError, many
 from unmask.registry import parse
 
 OPENED = 200  # files with an image's ending whose first bytes are looked at
+SEVERAL = "multimodal"  # its samples consist of files of the other kinds
 
 
 class Sorting:
@@ -61,7 +62,7 @@ class Sorting:
         unread = other_kind(path, start)
         if claimed is None or (claimed == IMAGE and sniff(start[:32]) is None):
             for name, part in self.parts.items():
-                if self.name in (None, name) and path.lower().endswith(part.endings):
+                if self.name in (None, name, SEVERAL) and path.lower().endswith(part.endings):
                     self.unclear[name].append((path, None if claimed else unread))
         if claimed is not None and self.name in (None, claimed):
             self.endings[ending][claimed] += 1
