@@ -29,8 +29,7 @@ IMAGE = "image"  # the modality of what says nothing
 Sample = Float[Tensor, "c *size"]  # what a model sees
 Cover = Bool[Tensor, "*size"]  # True in some places of it
 Raw = bytes | np.ndarray | str | tuple[str, ...] | Piece
-# a file's content; an array; a file's path, or several of one sample ("": one is missing), where a modality reads them
-# where they lie; or a piece of one
+# content; array; path, or several of one sample ("": one is missing), of files read where they lie; a piece of one
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,8 @@ class Modality(ABC):
 
     def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
         """The files of each sample, in order, of relative paths that were claimed: usually a sample for each file. And
-        remarks on files that are in none. root: the folder that they lie in; None: in an archive."""
+        remarks on files that are in none. root: the folder that they lie in; None: an archive, a list or a shard, where
+        a sample is one file; UserError for a kind of which none is."""
         return [(path,) for path in paths], []
 
     @classmethod
@@ -170,7 +170,7 @@ class Modality(ABC):
         return int(content.shape[0])
 
     def values(self, content: Any) -> Shaped[Tensor, "c *size"]:
-        """What of a sample counts in the statistics of its data, in the units that a model is given. NaN: no value."""
+        """What of a sample counts in the statistics of its data, in a model's units. NaN: no value."""
         return content
 
     def normalisation(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

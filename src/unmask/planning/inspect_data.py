@@ -36,9 +36,7 @@ def look_at(
     data that cannot be opened, DataError if more than a share of `max_bad` is bad.
     """
     if is_stream(data):
-        if modality not in (None, IMAGE):
-            raise UserError(f"streams hold images; {modality} is read from folders and archives")
-        return _look_at_stream(data, console, max_side, channels, max_bad)
+        return _look_at_stream(data, console, max_side, channels, max_bad, modality)
     if shuffle_buffer is not None:
         raise UserError("--shuffle-buffer is for streams (docs/streams.md); these images are mixed over all of them")
     source = open_source(data, modality)
@@ -68,10 +66,10 @@ def look_at(
 
 
 def _look_at_stream(
-    data: Sequence[str], console: Console, max_side: int, channels: int | None, max_bad: float
+    data: Sequence[str], console: Console, max_side: int, channels: int | None, max_bad: float, modality: str | None
 ) -> tuple[Sheet, StreamSamples]:
     """Opens a stream and inspects a part of it: inspecting all of it before training could take too long."""
-    stream = open_stream(data).training()
+    stream = open_stream(data, kind=modality).training()
     with stage(console, f"looking into {many(len(stream.shards), 'shard')}"):
         preview = glimpse(stream)
         sheet = preview.amend(inspect(preview.held, max_side=max_side)[0], stream)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from unmask.data.codecs import jpeg
 from unmask.data.codecs.decode import MAX_BANDS, decode
 from unmask.data.codecs.image import BadImage, DecodedImage
 from unmask.data.labels import PACK
+from unmask.data.modality import IMAGE
 from unmask.data.pack_writer import Packed, PackRecord, PackSettings, Shards
 from unmask.data.sheet import inspect, write_bad_files
 from unmask.data.source import Source, open_source, why
@@ -49,7 +51,7 @@ def packing(options: Packing) -> Path:
         raise UserError(f"{out} cannot be packed into itself; give another name for the new pack")
     own(out, "pack", within=True)  # what lies in a pack is the same for everybody
     begun = _begun(out)
-    source = open_source(texts(options.data))
+    source = _images(texts(options.data))
     command = command_line()
     record = PackRecord(settings, len(source.items), _names(source), command)
     if begun:
@@ -65,6 +67,23 @@ def packing(options: Packing) -> Path:
         _write(source, record, out, options.threads or min(16, num_cores()), console)
     _describe(source, out, console)
     return out
+
+
+def _images(places: Sequence[str]) -> Source:
+    """Raises UserError for other kinds of data."""
+    try:
+        return open_source(places)
+    except DataError as error:
+        try:
+            word = open_source(places, None).modality.word
+        except UserError:
+            raise error from None
+        if word == IMAGE:
+            raise
+        raise UserError(
+            f"packs hold images, and {', '.join(places)} holds {word}s: leave them where they are, or put them into one"
+            f" archive, which is read in place: tar cf {word}s.tar -C FOLDER ."
+        ) from error
 
 
 def _begun(out: Path) -> PackRecord | None:

@@ -68,7 +68,10 @@ def glimpse(stream: Stream, most: int = LOOKED) -> Glimpse:
     begins = f"the first {len(named):,} of" if len(chosen) == 1 else f"{len(named):,} from the beginnings of"
     shards = f"{len(chosen)} of {num:,} shards" if num > 1 else "1 shard"
     return Glimpse(
-        Held(stream.where, named, stream.plural), count, how, f"looked at {begins} {shards}; the number of all is {how}"
+        Held(stream.where, named, stream.plural, stream.modality),
+        count,
+        how,
+        f"looked at {begins} {shards}; the number of all is {how}",
     )
 
 

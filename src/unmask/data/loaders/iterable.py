@@ -23,7 +23,6 @@ from unmask.data.batch import Batch
 from unmask.data.captions.table import captions_in
 from unmask.data.captions.tokenizer import CaptionTokenizer
 from unmask.data.captions.tokens import DRAWN
-from unmask.data.codecs.decode import decode, to_channels
 from unmask.data.codecs.image import BadImage
 from unmask.data.datasets.images import append_bad_file as append_once
 from unmask.data.loaders.map_style import (
@@ -36,12 +35,12 @@ from unmask.data.loaders.map_style import (
     views_of,
 )
 from unmask.data.shards.stream import Sample, Stream
-from unmask.data.value_range import UsualRange, ends_of
+from unmask.data.value_range import UsualRange
 from unmask.errors import DataError, UserError, many
 from unmask.seeds import mix
 
 TRIES = 100_000  # bad samples in a row that are passed over
-NEAR, SPREAD = 8, 16  # bad ones in a row for which one image stands; images that stand for more
+NEAR, SPREAD = 8, 16  # bad ones in a row for which one good one stands; samples that stand for more
 Thing = TypeVar("Thing")
 
 
@@ -102,7 +101,7 @@ class StreamLoader:
     channels: int
     max_side: int | None = None  # pixels, as for `decode`
     window: int = 1000  # samples over which the order is mixed; 1 keeps that of the shards
-    crops: int = 1  # samples made of each decoded image, as in `Loader`; divides `batch`
+    crops: int = 1  # samples made of each decoded one, as in `Loader`; divides `batch`
     seed: int = 0
     workers: int = 0  # processes; 0 reads in the main one
     pin: bool = False  # page-locked memory, for CUDA
@@ -133,31 +132,36 @@ class StreamLoader:
         """Those of one reader; batch n of this rank is from reader n modulo the number of workers."""
         workers = max(1, self.workers)
         turn = first + worker
-        reader, images = turn % workers * self.world + self.rank, self.batch // self.crops
+        reader, count = turn % workers * self.world + self.rank, self.batch // self.crops
         readers, counts = workers * self.world, Counts(self.stream, self.counts)
 
         def part(begin: int) -> Iterator[Drawn]:
             return drawn(self.stream, reader, readers, self.seed, begin, counts)
 
-        places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), turn // workers * images)
-        samples = steady(places, self.window, self._image, self._report)
+        places = mixed(part, self.window, mix(self.seed, reader, 0x3F1E), turn // workers * count)
+        samples = steady(places, self.window, self._content, self._report)
         stack = collate_for(self.view)
         while True:
-            drawn_now = itertools.islice(samples, images)
-            yield stack([self._item(item, image, crop) for item, image in drawn_now for crop in range(self.crops)])
+            drawn_now = itertools.islice(samples, count)
+            yield stack([self._item(item, content, crop) for item, content in drawn_now for crop in range(self.crops)])
 
-    def _image(self, drawn: Drawn) -> Tensor:
-        if drawn.sample.problem or drawn.sample.data is None:
-            raise BadImage(drawn.sample.problem or "no image")
-        image = decode(drawn.sample.data, max_side=self.max_side)
+    def _content(self, drawn: Drawn) -> Any:
+        """A sample as its modality decodes it. Raises BadImage."""
+        modality, data = self.stream.modality, drawn.sample.data
+        if drawn.sample.problem or data is None:
+            raise BadImage(drawn.sample.problem or f"no {modality.word}")
+        decoded = modality.decode(data, self.max_side)
         if self.usual_range is not None:
-            self.usual_range.require(ends_of(image))
-        return to_channels(image.pixels, self.channels)
+            self.usual_range.require(decoded.ends)
+        content = modality.fitted(decoded.content, self.channels)
+        if self.crops == 1:
+            return content
+        return modality.repeated(content, torch.Generator().manual_seed(mix(self.seed, drawn.epoch, drawn.index, -1)))
 
-    def _item(self, drawn: Drawn, image: Tensor, crop: int) -> Batch:
+    def _item(self, drawn: Drawn, content: Any, crop: int) -> Batch:
         which = (crop,) if crop else ()
         chance = torch.Generator().manual_seed(mix(self.seed, drawn.epoch, drawn.index, *which))
-        views = views_of(self.view, image, chance)
+        views = views_of(self.view, content, chance)
         item = {"views": views, "index": drawn.index, "label": number(drawn.sample.label, self.stream.classes)}
         return item if self.tokenizer is None else item | {"tokens": self._tokens(drawn, crop)}
 
@@ -223,13 +227,13 @@ def mixed(part: Callable[[int], Iterator[Thing]], window: int, seed: int, first:
 
 
 def steady(
-    things: Iterator[Drawn], window: int, open_: Callable[[Drawn], Tensor], report: Callable[[Drawn, str], None]
-) -> Iterator[tuple[Drawn, Tensor]]:
-    """One image for each thing, so that places do not shift: for a bad one, that of the next good one. In a long row of
-    bad ones, such as the rest of a damaged shard, the next `SPREAD` good ones take turns, so that one image does not
-    fill whole batches. What takes a place is a function of what comes after it: the same again after a restart.
+    things: Iterator[Drawn], window: int, open_: Callable[[Drawn], Any], report: Callable[[Drawn, str], None]
+) -> Iterator[tuple[Drawn, Any]]:
+    """One sample for each thing, so that places do not shift: for a bad one, that of the next good one. In a long row
+    of bad ones, such as the rest of a damaged shard, the next `SPREAD` good ones take turns, so that one does not fill
+    whole batches. What takes a place is a function of what comes after it: the same again after a restart.
     """
-    good: deque[tuple[int, Drawn, Tensor]] = deque()  # opened, not passed yet: each with the number of bad ones before
+    good: deque[tuple[int, Drawn, Any]] = deque()  # opened, not passed yet: each with the number of bad ones before
     bad, since = 0, -1  # behind the last good one: so many, from this epoch on
 
     def look() -> None:

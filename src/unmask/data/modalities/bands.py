@@ -154,6 +154,11 @@ class Bands(Modality):
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
         scene = self._opened(raw)
         top, left, height, width = raw.place if isinstance(raw, Piece) else (0, 0, *scene.size)
+        if isinstance(raw, bytes) and self.side is not None and max(height, width) > self.side:  # from a shard
+            raise BadImage(
+                f"{height} x {width} pixels, and a sample of a shard is read whole, up to {self.side}: cut it into"
+                " tiles, or unpack the shards into a folder"
+            )
         if scene.channels * height * width > VALUES:
             raise BadImage(f"{height} x {width} pixels of {scene.channels} bands at once: give bands(window={WINDOW})")
         values, valid = scene.window((top, top + height), (left, left + width))

@@ -106,7 +106,7 @@ class Multimodal(Modality):
 
     def grouped(self, paths: Sequence[str], root: str | None) -> tuple[list[tuple[str, ...]], list[str]]:
         if root is None:
-            raise UserError("samples of several kinds are read from folders, not from archives: unpack them")
+            raise UserError("samples of several kinds are read from folders only; archives and shards: unpack them")
         rows = read_table(root)
         names = list(self.kinds)
         groups, remarks = grouped(paths, names, partial(self._fits, root)) if rows is None else of_table(rows, names)

@@ -15,8 +15,9 @@ from torch import Generator, Tensor
 
 from unmask.choice import Choice
 from unmask.data.codecs.decode import to_channels
+from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scenes.piece import Piece
-from unmask.data.codecs.signature import sniff, video_format
+from unmask.data.codecs.signature import HEAD, sniff, video_format
 from unmask.data.codecs.video import Clip, open_clip
 from unmask.data.labels import is_image_name
 from unmask.data.modality import Decoded, Facts, Modality, Raw, Window
@@ -161,8 +162,10 @@ class Video(Modality):
                 frames[os.path.dirname(path)].append(path)
             else:
                 files.append((path,))
+        count = many(sum(map(len, frames.values())), "image")
+        if frames and root is None:
+            return files, [f"left out: {count}; frames are read as clips from folders only"]
         if files and frames:
-            count = many(sum(map(len, frames.values())), "image")
             return files, [f"left out: {count} beside clips; folders of frames are clips where there are no others"]
         return files + [tuple(frames[folder]) for folder in sorted(frames)], []
 
@@ -172,6 +175,8 @@ class Video(Modality):
 
     def decode(self, raw: Raw, max_side: int | None = None) -> Decoded:
         assert not isinstance(raw, Piece)  # clips are not read in pieces
+        if isinstance(raw, bytes) and sniff(raw[:32]) is not None and video_format(raw[:HEAD]) is None:
+            raise BadImage("an image: frames are read as clips from folders only")
         clip = open_clip(raw)
         held = len(raw) if isinstance(raw, bytes) else 0
         content = Moving(clip, clip.channels, max_side, held)

@@ -218,4 +218,9 @@ def _read(raw: Raw) -> Read:
     if isinstance(raw, np.ndarray):
         return read_volume(raw)
     head, name = (raw[:HEAD], "") if isinstance(raw, bytes) else (head_of(raw), raw)
-    return read_dicom([raw]) if volume_format(head, name) == "DICOM" else read_volume(raw)
+    if volume_format(head, name) != "DICOM":
+        return read_volume(raw)
+    volume = read_dicom([raw])
+    if isinstance(raw, bytes) and volume.size[0] == 1:  # of an archive or a shard
+        raise BadImage("one slice of DICOM: series are read from folders only")
+    return volume

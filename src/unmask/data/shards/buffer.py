@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from unmask.data.codecs.image import BadImage
-from unmask.data.shards.stream import Sample, Stream, further_images
+from unmask.data.modality import IMAGE, Modality, make_modality
+from unmask.data.shards.stream import Sample, Stream, further_files
 from unmask.data.source import Item, Source, has_several
 from unmask.errors import DataError
 
@@ -15,11 +16,12 @@ Named = tuple[str, Sample, str | None]  # full name, sample, split
 class Held(Source):
     """Samples of a stream by number."""
 
-    def __init__(self, where: str, named: Sequence[Named], plural: bool = False):
+    def __init__(self, where: str, named: Sequence[Named], plural: bool = False, modality: Modality | None = None):
         super().__init__(where)
+        self.modality = modality or make_modality(IMAGE)
         self.samples = [sample for _, sample, _ in named]
         self.items = [Item(name, sample.label, split, sample.columns) for name, sample, split in named]
-        self.remarks = further_images(self.samples)
+        self.remarks = further_files(self.samples, self.modality)
         self.plural, self.multi_label = plural, plural and has_several(item.label for item in self.items)
 
     @classmethod
@@ -29,7 +31,7 @@ class Held(Source):
     def read(self, index: int) -> bytes | np.ndarray:
         sample = self.samples[index]
         if sample.problem or sample.data is None:
-            raise BadImage(sample.problem or "no image")
+            raise BadImage(sample.problem or f"no {self.modality.word}")
         return sample.data
 
 
@@ -52,4 +54,4 @@ def hold(stream: Stream, most_bytes: int) -> Held:
         )
     if not any(split == "train" for _, _, split in named):
         named = [(name, sample, None) for name, sample, _ in named]
-    return Held(stream.where, named, stream.plural)
+    return Held(stream.where, named, stream.plural, stream.modality)

@@ -9,28 +9,33 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from unmask import registry
+from unmask.data.modality import IMAGE, Modality, make_modality
 from unmask.data.shards.expand import ENDINGS, Shard, expand, names_shards
 from unmask.data.shards.remote import Patience
+from unmask.data.shards.wanted import Wanted, settled, wanted_of
 from unmask.errors import DataError, UserError, many
 
 PARTS = "stream"
+LOOKED, LOOKED_SHARDS, LOOKED_BYTES = 48, 4, 128 << 20  # files that tell the kind of samples and settle its options
 BRIEF = 3  # tries before a run begins, when somebody sits before it
 
 
 @dataclass(slots=True)
 class Sample:
     key: str  # unique within its shard
-    data: bytes | np.ndarray | None  # an image's bytes or values, as `decode` takes them
+    data: bytes | np.ndarray | None  # a file's bytes or values, as the modality decodes them
     label: str | None = None
     columns: dict[str, str] = field(default_factory=dict)  # what else is told of it, such as a caption
     problem: str | None = None  # why it cannot be used, where that shows before decoding
     end: int = 0  # bytes into the shard behind it; 0 where not known
-    unused: tuple[str, ...] = ()  # further images of the same sample
+    unused: tuple[str, ...] = ()  # further files of the same sample that could be it
+    file: str = ""  # what its file was called, where that is told beside its content
 
 
 class Stream(ABC):
@@ -46,6 +51,22 @@ class Stream(ABC):
     def __init__(self, where: str, shards: list[Shard], patience: Patience | None = None):
         self.where, self.shards, self.remarks = where, shards, []
         self.patience = patience or Patience()
+        self.wanted = Wanted(make_modality(IMAGE))
+
+    @property
+    def modality(self) -> Modality:
+        """What its samples are."""
+        return self.wanted.modality
+
+    def take(self, wanted: Wanted) -> None:
+        """Has samples of this kind read from now on."""
+        self.wanted = wanted
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of what may be samples of any kind, from the beginning of the first shard on."""
+        for sample in self.samples(0):
+            if isinstance(sample.data, bytes):
+                yield sample.file, sample.data
 
     @classmethod
     @abstractmethod
@@ -100,8 +121,11 @@ def is_stream(data: str | Path | Sequence[str | Path]) -> bool:
     return any(are_streams)
 
 
-def open_stream(data: str | Path | Sequence[str | Path], patience: Patience | None = None) -> Stream:
-    """The shards at one place or several, all of one kind. Raises UserError or DataError where that cannot be."""
+def open_stream(
+    data: str | Path | Sequence[str | Path], patience: Patience | None = None, kind: str | None = IMAGE
+) -> Stream:
+    """The shards at one place or several, all of one form. kind: the text of the modality of their samples; None for
+    the one that most of the first files are of. Raises UserError or DataError where that cannot be."""
     places = [os.fspath(place) for place in ([data] if isinstance(data, (str, Path)) else data)]
     patience, where = patience or Patience(), ", ".join(places)
     brief = replace(patience, tries=min(BRIEF, patience.tries))  # a name that is wrong is said soon
@@ -111,27 +135,42 @@ def open_stream(data: str | Path | Sequence[str | Path], patience: Patience | No
         for place in places
         for shard in ([Shard(place)] if place.startswith("hf:") and "://" not in place else expand(place, brief))
     ]
-    kinds = {next((n for n, part in parts.items() if part.accepts(shard.place)), None) for shard in shards}
-    if None in kinds:
+    forms = {next((n for n, part in parts.items() if part.accepts(shard.place)), None) for shard in shards}
+    if None in forms:
         raise UserError(f"{where} is no kind of shard that unmask knows; their names end in {', '.join(ENDINGS)}")
-    if len(kinds) > 1:
+    if len(forms) > 1:
         raise UserError(
-            f"{where} has shards of several kinds, {' and '.join(sorted(map(str, kinds)))}: use one of them"
+            f"{where} has shards of several kinds, {' and '.join(sorted(map(str, forms)))}: use one of them"
         )
     if len({shard.place for shard in shards}) < len(shards):
         raise DataError(f"{where} names some shards twice")
-    return parts[str(kinds.pop())](where, shards, patience)
+    stream: Stream = parts[str(forms.pop())](where, shards, patience)
+    if kind != IMAGE:
+        stream.take(wanted_of(kind, islice(stream.files(), LOOKED), where))
+        stream.take(settled(stream.wanted, _beginnings(stream)))
+    return stream
 
 
-def further_images(samples: Iterable[Sample]) -> list[str]:
-    """A remark where samples hold several images, of which one is used."""
+def _beginnings(stream: Stream) -> Iterator[bytes | np.ndarray]:
+    """Some samples, from the beginnings of a few shards."""
+    num, left = len(stream.shards), LOOKED_BYTES
+    for shard in sorted({i * num // LOOKED_SHARDS for i in range(LOOKED_SHARDS)}):
+        for sample in islice(stream.samples(shard), LOOKED // LOOKED_SHARDS):
+            if sample.data is not None and not sample.problem and left > 0:
+                left -= len(sample.data) if isinstance(sample.data, bytes) else sample.data.nbytes
+                yield sample.data
+
+
+def further_files(samples: Iterable[Sample], modality: Modality) -> list[str]:
+    """A remark where samples hold several files of their kind, of which one is used."""
     several = [sample for sample in samples if sample.unused]
     if not several:
         return []
     shown = ", ".join(several[0].unused[:3])
+    hold = "hold" if len(several) > 1 else "holds"
     return [
-        f"{many(len(several), 'sample')} {'hold' if len(several) > 1 else 'holds'} more than one image, of which one is"
-        f" used; left out of {several[0].key}: {shown}. To use all, give each a name of its own before the first dot"
+        f"{many(len(several), 'sample')} {hold} more than one {modality.word}, of which one is used; left out of"
+        f" {several[0].key}: {shown}. To use all, give each a name of its own before the first dot"
     ]
 
 

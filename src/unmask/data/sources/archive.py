@@ -1,4 +1,4 @@
-"""Images in a zip or tar archive, read in place: nothing is unpacked to a visible folder."""
+"""Samples in a zip or tar archive, read in place: nothing is unpacked to a visible folder."""
 
 import io
 import lzma
@@ -21,7 +21,7 @@ from unmask.data.labels import arrange, find_tables, is_hidden, natural, printab
 from unmask.data.limits import ShortHeaders, leads_out, require_modest, unpacked
 from unmask.data.modality import IMAGE
 from unmask.data.source import Item, Source
-from unmask.errors import DataError
+from unmask.errors import DataError, UserError
 
 __all__ = ["Archive"]
 
@@ -51,6 +51,8 @@ class Archive(Source):
             beside = {}
             if isinstance(self.members, _Tar):  # shards; in zips text beside images is mostly boxes
                 beside = beside_images(paths, shown, lambda path: self._text(shown[path]))
+        except UserError:  # what is asked for cannot be had; no damage, though it is a ValueError too
+            raise
         except _DAMAGE as error:
             raise DataError(f"{path} is damaged or no archive ({error or type(error).__name__})") from error
         except OSError as error:
@@ -91,7 +93,8 @@ class Archive(Source):
             if not any(is_hidden(part) for part in self._path(name).split("/") if part not in (".", "..")):
                 sorting.put(name, lambda name=name: self._head(name))
         self.modality, names = sorting.choose(self.where)
-        _, remarks = self.modality.grouped(names, None)
+        groups, remarks = self.modality.grouped(names, None)
+        names = [name for group in groups for name in group]
         self.ignored, self.other_kinds = sorting.ignored, sorting.others
         return names, [*sorting.remarks(self.modality), *remarks]
 

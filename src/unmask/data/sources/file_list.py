@@ -1,4 +1,4 @@
-"""Images named in a text file: a path per line, absolute or relative to that file. Lines with # are left out."""
+"""Samples named in a text file: a path per line, absolute or relative to that file. Lines with # are left out."""
 
 import os
 from dataclasses import replace
@@ -31,9 +31,13 @@ class Listing(Source):
         self.paths = list(dict.fromkeys(lines))
         if len(self.paths) < len(lines):
             self.remarks.append(f"{len(lines) - len(self.paths):,} lines name an image again and are left out")
-        layout = arrange([path.replace("\\", "/").removeprefix("./").lstrip("/") for path in self.paths])
         if kind != IMAGE:
             self.modality = self._sorted(kind)
+            groups, remarks = self.modality.grouped(self.paths, None)
+            alone = {path for group in groups for path in group}
+            self.paths = [path for path in self.paths if path in alone]
+            self.remarks += remarks
+        layout = arrange([path.replace("\\", "/").removeprefix("./").lstrip("/") for path in self.paths])
         self.items = [replace(item, name=printable(path)) for item, path in zip(layout.items, self.paths)]
         self.remarks += layout.remarks
 

@@ -8,9 +8,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from unmask.data.modality import IMAGE
 from unmask.data.shards.expand import Shard
 from unmask.data.shards.remote import Patience, explained
 from unmask.data.shards.stream import Sample, Stream
+from unmask.data.shards.wanted import DECLARED, Wanted
 from unmask.errors import DataError, UserError
 from unmask.files import Json
 from unmask.version import install_line
@@ -33,14 +35,15 @@ class Hub(Stream):
         tag = _revision(self.place)
         super().__init__(where, [Shard(f"{self.place}/{i:05d}", tag=tag) for i in range(number)], patience)
         features = data.features or {}
-        image = next((n for n, f in features.items() if type(f).__name__ == "Image"), None)
-        if image is None:
+        kinds = {DECLARED.get(type(feature).__name__): name for name, feature in reversed(features.items())}
+        self.declared = {kind: name for kind, name in kinds.items() if kind}  # the first column of each kind
+        if not self.declared:
             shown = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items()) or "not declared"
             raise DataError(
-                f"{self.place} declares no column of images; its columns: {shown}. Its files may still be read by"
-                " hf://datasets/NAME/... if they are parquet or tar"
+                f"{self.place} declares no column of images or recordings; its columns: {shown}. Its files may still"
+                " be read by hf://datasets/NAME/... if they are parquet or tar"
             )
-        self.image: str = image
+        self.content = self.declared.get(IMAGE) or next(name for name in features if name in self.declared.values())
         declared = [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
         self.label: str | None = next((name for name in [*declared, *LABELS] if name in features), None)
         self.classes = list(features[declared[0]].names) if declared else None
@@ -49,6 +52,10 @@ class Hub(Stream):
     @classmethod
     def accepts(cls, place: str) -> bool:
         return place.startswith("hf:") and "://" not in place
+
+    def take(self, wanted: Wanted) -> None:
+        super().take(wanted)
+        self.content = self.declared.get(wanted.modality.text.partition("(")[0], self.content)
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"open": {}}
@@ -75,15 +82,15 @@ class Hub(Stream):
             number += 1
 
     def _sample(self, number: int, row: Json) -> Sample:
-        image, label = row[self.image] or {}, row.get(self.label) if self.label else None
-        data = image.get("bytes")
-        if data is None and image.get("path") and os.path.isfile(image["path"]):
-            with open(image["path"], "rb") as file:
+        content, label = row[self.content] or {}, row.get(self.label) if self.label else None
+        data = content.get("bytes")
+        if data is None and content.get("path") and os.path.isfile(content["path"]):
+            with open(content["path"], "rb") as file:
                 data = file.read()
         if label is not None and self.classes:
             label = self.classes[label] if 0 <= label < len(self.classes) else None
-        rest = {k: str(v) for k, v in row.items() if k not in (self.image, self.label) and _simple(v)}
-        problem = None if data is not None else "no image in this row"
+        rest = {k: str(v) for k, v in row.items() if k not in (self.content, self.label) and _simple(v)}
+        problem = None if data is not None else f"no {self.modality.word} in this row"
         return Sample(f"row {number}", data, None if label is None else str(label), rest, problem)
 
     def _data(self) -> Any:
@@ -94,7 +101,8 @@ class Hub(Stream):
 
 def _load(place: str) -> Any:
     try:
-        from datasets import Image, get_dataset_split_names, load_dataset
+        import datasets
+        from datasets import get_dataset_split_names, load_dataset
     except ImportError as error:
         raise UserError(f"{place} needs a package that is not installed: {install_line('datasets')}") from error
     name, config, split = [*place.removeprefix("hf:").split(":"), "", ""][:3]
@@ -107,8 +115,9 @@ def _load(place: str) -> Any:
         text = " ".join(str(error).split())
         raise DataError(f"{place} cannot be opened: {type(error).__name__}: {text[:300]}") from error
     for column, kind in (data.features or {}).items():
-        if isinstance(kind, Image):
-            data = data.cast_column(column, Image(decode=False))  # bytes: they are decoded as all others are
+        if type(kind).__name__ in DECLARED:
+            undecoded = getattr(datasets, type(kind).__name__)(decode=False)  # bytes, decoded as all others are
+            data = data.cast_column(column, undecoded)
     return data
 
 

@@ -1,6 +1,7 @@
-"""Hugging Face data sets as parquet files: the image is a column of encoded bytes, found by what the file declares.
+"""Hugging Face data sets as parquet files: the sample is a column of encoded bytes, found by what the file declares.
 
-The Hub stores sets so; each file says in its schema which column is an `Image` and what the classes are called.
+The Hub stores sets so; each file says in its schema which column is an `Image` (or `Audio` ...) and what the classes
+are called.
 """
 
 import io
@@ -16,6 +17,7 @@ from unmask.data.shards.expand import Shard
 from unmask.data.shards.parquet_pages import PageGuard
 from unmask.data.shards.remote import Patience, explained, open_shard
 from unmask.data.shards.stream import Sample, Stream
+from unmask.data.shards.wanted import DECLARED, Wanted
 from unmask.errors import DataError
 from unmask.files import Json, parse_json
 
@@ -37,11 +39,16 @@ class Parquet(Stream):
         with open_shard(shards[0].place, self.patience) as raw, _file(raw, shards[0].place) as file:
             schema = file.schema_arrow
         features = _features(schema)
-        self.image = _image_column(schema, features, shards[0].place)
+        self.declared = {
+            DECLARED[what["_type"]]: name
+            for name, what in reversed(features.items())
+            if isinstance(what, dict) and what.get("_type") in DECLARED and name in schema.names
+        }  # the column of each kind, the first that is declared
+        self.content = _content_column(schema, [*self.declared.values()][::-1], shards[0].place)
         self.label, self.classes = _label_column(schema, features)
         self.plural = self.label is not None and _is_list(schema.field(self.label).type)
-        self.others = [f.name for f in schema if _is_simple(f.type) and f.name not in (self.image, self.label)]
-        if self.label is None and (left := [f for f in schema if f.name.lower() in LABELS and f.name != self.image]):
+        self.others = [f.name for f in schema if _is_simple(f.type) and f.name not in (self.content, self.label)]
+        if self.label is None and (left := [f for f in schema if f.name.lower() in LABELS and f.name != self.content]):
             self.remarks.append(
                 f"the column {left[0].name} ({left[0].type}) is not used: a label is a text or a number"
             )
@@ -50,6 +57,10 @@ class Parquet(Stream):
     def accepts(cls, place: str) -> bool:
         return place.lower().endswith(".parquet")
 
+    def take(self, wanted: Wanted) -> None:
+        super().take(wanted)
+        self.content = self.declared.get(wanted.modality.text.partition("(")[0], self.content)
+
     def count(self, shard: int) -> int | None:
         place = self.shards[shard].place
         with open_shard(place, self.patience) as raw, _file(raw, place) as file:
@@ -57,7 +68,7 @@ class Parquet(Stream):
 
     def samples(self, shard: int, first: int = 0) -> Iterator[Sample]:
         place, begin = self.shards[shard].place, 0
-        columns = [self.image, *([self.label] if self.label else []), *self.others]
+        columns = [self.content, *([self.label] if self.label else []), *self.others]
         with open_shard(place, self.patience) as raw:
             try:
                 guard = PageGuard(raw)
@@ -93,18 +104,17 @@ class Parquet(Stream):
             yield Sample(f"row {lost}", None, problem=problem)
 
     def _sample(self, number: int, row: Json) -> Sample:
-        image, label = row.get(self.image), row.get(self.label) if self.label else None
-        data = image.get("bytes") if isinstance(image, dict) else image
-        problem = None
+        content, label = row.get(self.content), row.get(self.label) if self.label else None
+        data = content.get("bytes") if isinstance(content, dict) else content
+        path, problem = content.get("path") if isinstance(content, dict) else None, None
         if data is None:
-            path = image.get("path") if isinstance(image, dict) else None
-            problem = f"the file holds only a path, {path}" if path else "no image in this row"
+            problem = f"the file holds only a path, {path}" if path else f"no {self.modality.word} in this row"
         columns = {name: str(row[name]) for name in self.others if row.get(name) is not None}
         if isinstance(label, list):
             label = joined(self._label(each) or "" for each in label)
         else:
             label = self._label(label)
-        return Sample(f"row {number}", data, label, columns, problem)
+        return Sample(f"row {number}", data, label, columns, problem, file=str(path or ""))
 
     def _label(self, label: object) -> str | None:
         if isinstance(label, int) and self.classes:
@@ -168,11 +178,9 @@ def _features(schema: pyarrow.Schema) -> Json:
         return {}
 
 
-def _image_column(schema: pyarrow.Schema, features: Json, place: str) -> str:
+def _content_column(schema: pyarrow.Schema, declared: list[str], place: str) -> str:
+    """declared: columns that the file says hold images or the like."""
     types = {field.name: field.type for field in schema}
-    declared = [
-        n for n, what in features.items() if isinstance(what, dict) and what.get("_type") == "Image" and n in types
-    ]
     structs = [
         n for n, t in types.items() if _is(t, "struct") and "bytes" in [t.field(i).name for i in range(t.num_fields)]
     ]
@@ -181,7 +189,8 @@ def _image_column(schema: pyarrow.Schema, features: Json, place: str) -> str:
     candidates = declared or structs or usual or (plain if len(plain) == 1 else [])
     if not candidates:
         shown = ", ".join(f"{name} ({kind})" for name, kind in types.items())
-        raise DataError(f"{place} has no column of images (a struct with bytes, or bytes); its columns: {shown}")
+        what = "images or other files (a struct with bytes, or bytes)"
+        raise DataError(f"{place} has no column of {what}; its columns: {shown}")
     return min(candidates, key=lambda name: IMAGES.index(name.lower()) if name.lower() in IMAGES else len(IMAGES))
 
 

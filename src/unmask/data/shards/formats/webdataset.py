@@ -1,35 +1,35 @@
 """WebDataset: tar files in which members that share a name up to a dot make up a sample.
 
-The layout that large sets are published in: `0001.jpg`, `0001.cls`, `0001.json`, `0001.txt`. Aizman et al. 2019, "High
-Performance I/O For Large Scale Deep Learning". Read with the standard library's tarfile as it comes, packed or not.
+The layout that large sets are published in: `0001.jpg` (or `0001.wav`), `0001.cls`, `0001.json`, `0001.txt`. Aizman
+et al. 2019, "High Performance I/O For Large Scale Deep Learning". Read with the standard library's tarfile as it comes,
+packed or not.
 """
 
 import lzma
 import posixpath
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any
 
 from unmask.data.captions.table import text_columns
-from unmask.data.labels import is_hidden, is_image_name, printable
+from unmask.data.labels import is_hidden, printable
 from unmask.data.limits import Bomb, ShortHeaders, leads_out, unpacked
 from unmask.data.shards.expand import TARS, Shard
 from unmask.data.shards.remote import Patience, open_shard
 from unmask.data.shards.stream import Sample, Stream
+from unmask.data.shards.wanted import IMAGES, LABELS, TEXTS, Wanted, is_file
 from unmask.files import parse_json
 
 __all__ = ["WebDataset"]
 
-LABELS = ("cls", "label", "class", "category", "target")  # members, and keys of the json
-TEXTS = ("txt", "text", "caption")
-MOST_TEXT = 1 << 20  # bytes of a member that is no image; longer ones are passed over
-MOST_IMAGE = 1 << 30  # bytes of one
+MOST_TEXT = 1 << 20  # bytes of a member that can be no sample; longer ones are passed over
+MOST_BYTES = 1 << 30  # of one that can
 OUTSIDE = "(outside)"  # in place of the members of a sample whose name leads out of the archive
 _DAMAGE = (tarfile.TarError, Bomb, lzma.LZMAError, zlib.error, EOFError)
-IMAGES = ("image", "img", "rgb", "input", "photo")  # what the image is called beside masks, depth and the like
 MOST_STEMS = 16  # names up to their last dot that one sample may have
 Members = dict[str, bytes | None]  # what follows the key and a dot -> content; None: not of use
 
@@ -43,7 +43,8 @@ class _Member:
 
 
 class WebDataset(Stream):
-    """The image is the member with an image's extension; `cls` or a key of the `json` is the label."""
+    """The sample is the member of the wanted kind, an image by its extension; `cls` or a key of the `json` is the
+    label."""
 
     def __init__(self, where: str, shards: list[Shard], patience: Patience | None = None):
         super().__init__(where, shards, patience)
@@ -60,16 +61,24 @@ class WebDataset(Stream):
         key = ""
         with open_shard(self.shards[shard].place, self.patience) as file:
             try:
-                for number, (key, members, end) in enumerate(_groups(file, first)):
+                for number, (key, members, end) in enumerate(_groups(file, first, self.wanted.may_be)):
                     if number >= first:
-                        yield _sample(key, members, end)
+                        yield _sample(key, members, end, self.wanted)
             except _DAMAGE as error:
                 behind = f"behind {key}" if key else "at its beginning"
                 yield Sample("(damaged)", None, problem=f"the shard is damaged {behind} ({error}); the rest is lost")
 
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        with open_shard(self.shards[0].place, self.patience) as file, suppress(*_DAMAGE):
+            for key, members, _ in _groups(file, 0, is_file):
+                for ending, content in members.items():
+                    if content and is_file(ending):
+                        yield f"{key}.{ending}", content
 
-def _groups(file: BufferedReader, unread: int) -> Iterator[tuple[str, Members, int]]:
-    """Samples as key, members and the bytes up to their end; the content of the first `unread` is passed over."""
+
+def _groups(file: BufferedReader, unread: int, may_be: Callable[[str], bool]) -> Iterator[tuple[str, Members, int]]:
+    """Samples as key, members and the bytes up to their end; the content of the first `unread` is passed over. may_be:
+    whether a member may be a sample, by its name."""
     held: list[_Member] = []  # of one sample, or of several whose names have dots
     number, begin = 0, ""
     dotted = False  # too many names share what comes before their first dot for one sample
@@ -81,8 +90,8 @@ def _groups(file: BufferedReader, unread: int) -> Iterator[tuple[str, Members, i
             hidden = any(is_hidden(part) for part in [*folder.split("/"), name] if part != ".")
             if not entry.isreg() or (hidden and not outside):
                 continue
-            stem, ending = name.rsplit(".", 1) if "." in name else (name, "")
-            stem, ending = posixpath.join(folder, stem), ending.lower()
+            stem, ending = _parted(name)
+            stem = posixpath.join(folder, stem)
             before, begin = begin, posixpath.join(folder, name.partition(".")[0])
             if outside:
                 stem, ending, begin = entry.name, OUTSIDE, entry.name
@@ -94,17 +103,26 @@ def _groups(file: BufferedReader, unread: int) -> Iterator[tuple[str, Members, i
                 dotted, last = True, _root(held[-1].stem, stems)  # the last sample may go on
                 done = [member for member in held if _root(member.stem, stems) != last]
                 held = [member for member in held if _root(member.stem, stems) == last]
-            for sample in _divided(done, dotted):
+            for sample in _divided(done, dotted, may_be):
                 yield sample
                 number += 1
             dotted = dotted and begin == before
             # Which sample this belongs to shows later; it is number + stems - 1 at the most.
             wanted = number + len({stem, *(member.stem for member in held)}) > unread
-            wanted = wanted and entry.size <= (MOST_IMAGE if is_image_name(name) else MOST_TEXT)
+            wanted = wanted and entry.size <= (MOST_BYTES if may_be(name) else MOST_TEXT)
             wanted = wanted and not entry.issparse() and not outside
             content = tar.extractfile(entry) if wanted else None
             held.append(_Member(stem, ending, content.read() if content else None, file.tell()))
-    yield from _divided(held, dotted)
+    yield from _divided(held, dotted, may_be)
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """A name without its ending, and that: `nii.gz` is one."""
+    stem, dot, ending = name.rpartition(".")
+    if dot and ending.lower() == "gz" and "." in stem:
+        stem, _, inner = stem.rpartition(".")
+        ending = f"{inner}.{ending}"
+    return (stem, ending.lower()) if dot else (name, "")
 
 
 def _root(stem: str, stems: Iterable[str]) -> str:
@@ -112,15 +130,15 @@ def _root(stem: str, stems: Iterable[str]) -> str:
     return min((other for other in stems if stem.startswith(other + ".")), key=len, default=stem)
 
 
-def _divided(held: list[_Member], dotted: bool) -> list[tuple[str, Members, int]]:
+def _divided(held: list[_Member], dotted: bool, may_be: Callable[[str], bool]) -> list[tuple[str, Members, int]]:
     """Samples: names that share a stem, and those that extend it. Where nothing has the shortest stem (0001.left.jpg,
     0001.right.jpg; clip.0001.jpg, clip.0002.jpg), each stem is a sample of its own, unless one has no image or is
-    called image beside others (0001.image.png, 0001.mask.png)."""
+    called image beside others (0001.image.png, 0001.mask.png); and alike of samples of other kinds."""
     if any(member.ending == OUTSIDE for member in held):
         return [(member.stem, {member.ending: member.content}, member.end) for member in held]
     stems = {member.stem for member in held}
     roots = {stem: _root(stem, stems) for stem in stems}
-    pictured = {roots[member.stem] for member in held if is_image_name(f"x.{member.ending}")}
+    pictured = {roots[member.stem] for member in held if may_be(f"{member.stem}.{member.ending}")}
     named = any(root.rpartition(".")[2].lower() in IMAGES for root in pictured)
     if not dotted and (named or len(set(roots.values())) > len(pictured)):
         folder, name = posixpath.split(held[0].stem)
@@ -134,10 +152,9 @@ def _divided(held: list[_Member], dotted: bool) -> list[tuple[str, Members, int]
     ]
 
 
-def _sample(key: str, members: Members, end: int) -> Sample:
-    images = [ending for ending in members if is_image_name("x." + ending)]
-    # `jpg` before `mask.png`, `rgb.png` before `depth.png`
-    best = min(images, key=lambda e: (e.count("."), e.split(".")[0] not in IMAGES), default=None)
+def _sample(key: str, members: Members, end: int, wanted: Wanted) -> Sample:
+    endings, problem = wanted.among(key, members)
+    best = endings[0] if endings else None
     content: Any = _parsed(members.get("json"))
     facts = {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
     label = next((_text(members[name]).strip() for name in LABELS if members.get(name) is not None), None)
@@ -146,13 +163,12 @@ def _sample(key: str, members: Members, end: int) -> Sample:
         label = None if told is None else str(told)
     columns = text_columns(facts)
     columns |= {name: _text(members[name]) for name in TEXTS if members.get(name) is not None}
-    problem = None if best else f"no image among its members: {', '.join(members)}"
     if OUTSIDE in members:
         problem = "its name leads out of the archive"
     elif best and members[best] is None:
-        problem = f"an image of more than {MOST_IMAGE:,} bytes, or a sparse file"
-    unused = tuple(printable(ending) for ending in images if ending != best)
-    return Sample(printable(key), members[best] if best else None, label, columns, problem, end, unused)
+        problem = f"more than {MOST_BYTES:,} bytes, or a sparse file"
+    unused = tuple(map(printable, endings[1:]))
+    return Sample(printable(key), members[best] if best else None, label, columns, problem or None, end, unused)
 
 
 def _text(content: bytes | None) -> str:
