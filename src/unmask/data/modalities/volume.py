@@ -29,6 +29,7 @@ from unmask.data.transforms.kernels.volume import (
     Box,
     cut,
     foreground_box,
+    foreground_places,
     most_probable,
     percentile_window,
     resample,
@@ -36,9 +37,10 @@ from unmask.data.transforms.kernels.volume import (
     size_at,
     windowed,
 )
-from unmask.errors import UserError, many
+from unmask.errors import UserError, closest, many
 
 __all__ = ["Volume"]
+ANYWHERE, FOREGROUND = "anywhere", "foreground"
 LABELS = re.compile(r"(^|/)[^/]*(label|mask|segm|truth|annot)[^/]*$")  # folders of maps
 
 
@@ -99,17 +101,23 @@ class Volume(Modality):
         percentiles: tuple[float, float] = (0.5, 99.5),
         spacing: float | None = None,
         foreground: bool = False,
+        crops: str = ANYWHERE,
         inflate: str = "average",
     ):
         """window: lowest and highest value that matter, in the files' units (Hounsfield units of CT); by default each
         volume's own percentiles. spacing: mm between voxels, to which volumes are resampled. foreground: cut off what
-        is background around the body. inflate: how weights of images come to see cubes, by average or centre."""
+        is background around the body. crops: boxes to learn from lie "anywhere", or "foreground": around a voxel that
+        is no background. inflate: how weights of images come to see cubes, by average or centre."""
         if window is not None and not window[0] < window[1]:
             raise UserError(f"a window of intensity is (lowest, highest), such as (-1000, 400); got {window}")
         if not 0 <= percentiles[0] < percentiles[1] <= 100:
             raise UserError(f"percentiles of intensity are (low, high) from 0 to 100; got {percentiles}")
         if spacing is not None and not spacing > 0:
             raise UserError(f"spacing is a length above 0 in mm; got {spacing}")
+        if crops not in (ANYWHERE, FOREGROUND):
+            near = closest(crops, (ANYWHERE, FOREGROUND))
+            raise UserError(f"crops of volumes are {ANYWHERE} or {FOREGROUND}; got {crops!r}{near}")
+        self.around = crops == FOREGROUND
         self.intensity, self.spacing, self.foreground = Intensity(window, percentiles), spacing, foreground
         self.inflate = inflate
 
@@ -153,12 +161,17 @@ class Volume(Modality):
             box = foreground_box(values)
             values = cut(values, box)
         low_high = self.intensity.window or percentile_window(values, *self.intensity.percentiles)
-        facts = (volume.format, volume.size, volume.channels, volume.bits, volume.notes)
-        decoded = Decoded(windowed(values, *low_high), *facts)
+        content, notes = windowed(values, *low_high), volume.notes
+        if self.around and not len(foreground_places(content)):
+            notes = (*notes, "no foreground in it: crops lie anywhere")
+        facts = (volume.format, volume.size, volume.channels, volume.bits, notes)
+        decoded = Decoded(content, *facts)
         return Located(decoded, volume.size, resampled, box, volume.geometry, volume.spacing)
 
     def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
-        return WholeBox(size) if kind == "whole" else RandomBox(size, scale=(share, 1.0), flip=flip)
+        if kind == "whole":
+            return WholeBox(size)
+        return RandomBox(size, scale=(share, 1.0), flip=flip, foreground=self.around)
 
     def whole(self, size: tuple[int, ...]) -> WholeBox:
         return WholeBox(size)

@@ -7,7 +7,7 @@ from jaxtyping import Shaped
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
-from unmask.data.transforms.kernels.volume import resample
+from unmask.data.transforms.kernels.volume import foreground_places, resample
 from unmask.errors import UserError
 
 
@@ -19,6 +19,7 @@ class RandomBox:
     size: tuple[int, ...]  # depth, height, width of the result in voxels
     scale: tuple[float, float] = (0.5, 1.0)  # smallest and largest share of the volume
     flip: bool = False  # mirror the last axis half of the time
+    foreground: bool = False  # a voxel of the foreground, each as likely, lies in the box, where there is any
 
     def __post_init__(self):
         _check_size(self.size)
@@ -30,7 +31,11 @@ class RandomBox:
         chance = torch.rand(5, generator=generator).tolist()
         share = (self.scale[0] + (self.scale[1] - self.scale[0]) * chance[0]) ** (1 / 3)
         sides = [max(1, round(share * side)) for side in sample.shape[1:]]
-        starts = [int(c * (whole - side + 1)) for c, whole, side in zip(chance[1:], sample.shape[1:], sides)]
+        ends = [(0, whole - side) for whole, side in zip(sample.shape[1:], sides)]  # of where it may start
+        if self.foreground and len(places := foreground_places(sample.float())):
+            place = places[int(torch.randint(len(places), (1,), generator=generator))].tolist()
+            ends = [(max(low, at - side + 1), min(high, at)) for (low, high), at, side in zip(ends, place, sides)]
+        starts = [low + int(c * (high - low + 1)) for c, (low, high) in zip(chance[1:], ends)]
         (d, h, w), (p, q, r) = starts, sides
         view = resized(sample[:, d : d + p, h : h + q, w : w + r], self.size)
         return view.flip(-1) if self.flip and chance[4] < 0.5 else view

@@ -5,7 +5,7 @@ Tensors are c d h w (or d h w); affines are 4 x 4 and lead from the indices d, h
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Shaped, UInt8
+from jaxtyping import Float, Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
 from unmask.errors import UserError
@@ -13,6 +13,7 @@ from unmask.errors import UserError
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # first and end of d, h, w
 LAYERS = 2**24  # logits that are resampled at a time
 LOWEST = 0.1  # share of the voxels with the lowest value from which that is the background
+SEEN = 48  # voxels along an axis by which the foreground is told for views
 
 
 def size_at(
@@ -143,6 +144,16 @@ def foreground_box(
             return tuple((0, n) for n in inside.shape)  # type: ignore[return-value]
         ends.append((max(0, int(places[0]) - margin), min(inside.shape[axis], int(places[-1]) + 1 + margin)))
     return ends[0], ends[1], ends[2]
+
+
+def foreground_places(values: Float32[Tensor, "c d h w"]) -> Int64[Tensor, "n 3"]:
+    """Some voxels of the foreground, at even steps through the volume, in order; none where nothing stands out. At
+    most SEEN along an axis are looked at, so that this can be done for every view."""
+    steps = torch.tensor([-(-side // SEEN) for side in values.shape[1:]])
+    d, h, w = steps.tolist()
+    some = values[:, ::d, ::h, ::w]
+    inside = (some > background_level(some).reshape(-1, 1, 1, 1)).any(0)
+    return torch.nonzero(inside) * steps
 
 
 def even_layers(places: Float[np.ndarray, "n"], depth: int, tolerance: float) -> Float[np.ndarray, "m"]:
