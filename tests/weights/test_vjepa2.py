@@ -9,8 +9,10 @@ from support.vjepa import PREDICTOR, tiny
 
 import unmask
 from unmask.errors import UserError
-from unmask.masking.grid import Grid
-from unmask.models.encoder import create_encoder
+from unmask.masking.grid import Grid, take
+from unmask.masking.mask import Mask
+from unmask.models.encoder import Tokens, create_encoder
+from unmask.registry import build
 from unmask.weights.open import open_weights
 from unmask.weights.reading import Reading
 
@@ -30,8 +32,8 @@ def features(net, encoder, x):
 @pytest.mark.parametrize(
     ("name", "sizes", "words"),
     [
-        ("VJEPA2Model", {}, "tensors in predictor"),
-        ("VJEPA2ForVideoClassification", {"num_pooler_layers": 1}, "tensors in predictor, classifier, pooler"),
+        ("VJEPA2Model", {}, "with predictor"),
+        ("VJEPA2ForVideoClassification", {"num_pooler_layers": 1}, "tensors in classifier, pooler"),
         ("VJEPA2Model", {"qkv_bias": False, "tubelet_size": 1, "layer_norm_eps": 1e-3}, "qkv_bias=False"),
         ("VJEPA2Model", {"mlp_ratio": 48 / 11, "hidden_size": 64, "num_attention_heads": 4}, "num_heads=4, mlp_ratio="),
     ],
@@ -48,6 +50,38 @@ def test_features_are_transformers_own(name, sizes, words, tmp_path):
     assert "Hugging Face V-JEPA 2" in said
     assert "MIT, if these are Meta's V-JEPA 2 weights" in said
     assert opened.weights.modality.startswith("video(frames=4")
+
+
+@pytest.mark.parametrize("tokens", [10, 1])
+def test_the_predictor_of_a_saved_folder_predicts_as_transformers_does(tokens, tmp_path):
+    net = tiny(pred_num_mask_tokens=tokens)
+    with torch.no_grad():
+        net.predictor.embeddings.mask_tokens.normal_()  # all different
+    net.save_pretrained(tmp_path)
+    opened = open_weights(tmp_path)
+    assert opened.weights.predictor == PREDICTOR
+    said = " ".join(opened.lines)
+    assert ("of the 10 mask tokens of its predictor number 1 is kept" in said) == (tokens == 10)
+    assert "left out" not in said
+    encoder, x = opened.encoder(), clips(4, 16, 16)
+    decoder = build("decoder", PREDICTOR, grid=encoder.grid, in_dim=28, out_dim=28).eval()
+    decoder.load_state_dict(opened.decoder_state(encoder.grid, 3))
+    places = torch.randperm(32, generator=torch.Generator().manual_seed(0)).expand(2, -1)
+    visible, hidden = places[:, :11], places[:, 11:20]
+    with torch.no_grad():
+        pixels, units = encoder.normalize(x).transpose(1, 2), encoder(x).units
+        mine = decoder(Tokens(units[:, :0], take(units, visible)), Mask(visible, hidden))
+        theirs = net(pixels, context_mask=[visible], target_mask=[hidden]).predictor_output.last_hidden_state
+    torch.testing.assert_close(mine, theirs, **CLOSE)
+
+
+def test_a_predictor_that_cannot_be_had_here_is_left_out_and_said(tmp_path):
+    for number, (sizes, words) in enumerate([({"pred_mlp_ratio": 2.0}, "four times"), ({"qkv_bias": False}, "biases")]):
+        tiny(**sizes).save_pretrained(tmp_path / str(number))
+        opened = open_weights(tmp_path / str(number))
+        assert opened.decoder is None
+        assert any("its predictor is left out" in line and words in line for line in opened.lines)
+        assert opened.encoder()(clips(4, 16, 16)).units.isfinite().all()
 
 
 def test_clips_of_other_lengths_need_no_resizing(tmp_path):
@@ -123,7 +157,13 @@ def test_a_run_that_starts_from_it_has_its_features_and_so_has_the_encoder_that_
     folder = write_samples(tmp_path / "clips", "video", each=3)
     options = {"init": tmp_path / "weights", "steps": 1, "lr": 1e-9, "batch": 2, "device": "cpu"}
     mask = "multiblock(tubes=((2, 0.3),))"
-    run = unmask.pretrain(folder, out=tmp_path / "run", method="ijepa", mask=mask, decoder=PREDICTOR, **options)
+    run = unmask.pretrain(folder, out=tmp_path / "run", method="ijepa", mask=mask, **options)
+    assert run.config.method.decoder == PREDICTOR
+    kept = open_weights(tmp_path / "weights").decoder
+    for name, value in run.objective().decoder.state_dict().items():
+        torch.testing.assert_close(value, kept[name], rtol=1e-4, atol=1e-5)
+    plain = unmask.pretrain(folder, out=tmp_path / "plain", **{**options, "method": "mae", "decoder": "full(dim=16)"})
+    assert plain.config.method.target == "pixels"
     assert run.encoder().grid == Grid((2, 4, 4), (2, 4, 4))
     x = clips(4, 16, 16)
     for encoder in (run.encoder(), open_weights(tmp_path / "run" / "encoder.safetensors").encoder()):

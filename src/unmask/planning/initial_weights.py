@@ -113,6 +113,10 @@ class FromWeights(Start):
         own, takes = opened.weights.decoder_part, _options_of(plan)
         if "decoder" not in takes or not same:
             return
+        if opened.weights.predictor is not None:
+            if "target" not in takes:  # else the method predicts something else than features
+                plan.choose("decoder", opened.weights.predictor, of)
+            return
         if opened.decoder is not None:
             size, patch = plan.settings["image_size"], plan.settings["patch_size"]
             text = opened.decoder_text(type(opened.grid)(tuple(side // patch for side in size), (patch, patch)))
@@ -175,7 +179,8 @@ class FromWeights(Start):
             return False
         if own_decoder is None or self._other_architecture(decoder, objective.encoder):
             return True
-        predicted = self.opened.weights.target or (PIXELS if self.opened.decoder else "")
+        of_pixels = self.opened.decoder and self.opened.weights.predictor is None
+        predicted = self.opened.weights.target or (PIXELS if of_pixels else "")
         if target is not None and predicted != target and {_kind(predicted), _kind(target)} != {PIXELS}:
             return True
         shapes = [

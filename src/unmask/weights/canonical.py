@@ -46,6 +46,7 @@ class Canonical:
     heads: int | None = None  # of attention; no shape tells; None: the usual number for this width
     heads_origin: str = "as its config says"  # how `heads` is known
     decoder_heads: int | None = None
+    predictor: str | None = None  # text of what `decoder` is, where it predicts features, in the keys of that part
     decoder_part: str | None = None  # of a run of ours: which decoder it has, whether or not as `decoder`
     norm_eps: float | None = None  # of its LayerNorms; None: 1e-6, timm's and the reference's
     channels: int | None = None  # of images, where no patch embedding tells

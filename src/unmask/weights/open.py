@@ -69,7 +69,8 @@ class Opened:
     @cached_property
     def lines(self) -> list[str]:
         """A description of the opened weights: kind, assumptions, licence."""
-        with_decoder = " with decoder" if self.decoder or self.weights.decoder_part else ", no decoder"
+        kind = "predictor" if self.weights.predictor else "decoder"
+        with_decoder = f" with {kind}" if self.decoder or self.weights.decoder_part else ", no decoder"
         size = " x ".join(map(str, self.grid.size))
         unit = " x ".join(map(str, self.grid.unit if len(set(self.grid.unit)) > 1 else self.grid.unit[:1]))
         first = f"{self.source}: {self.weights.layout}, {self.model}, {size} pixels, patch {unit}"
@@ -143,16 +144,18 @@ class Opened:
             load_strictly(own, resize_relative(tables, own.state_dict()), f"{self.source}, relative positions")
 
     def decoder_text(self, grid: Grid) -> str:
-        """The decoder for another grid as `full(...)`. Its positions are stored unless they are the fixed table."""
+        """The decoder for another grid as `full(...)`, its positions stored unless they are the fixed table."""
         assert self.decoder is not None
         dim = self.decoder["embed.weight"].shape[0]
         depth = 1 + max(int(key.split(".")[1]) for key in self.decoder if key.startswith("blocks."))
         stored = ", position='stored'" if "position" in self.decoder_state(grid, self.channels) else ""
-        return f"full(dim={dim}, depth={depth}, heads={self.weights.decoder_heads}{stored})"
+        return self.weights.predictor or f"full(dim={dim}, depth={depth}, heads={self.weights.decoder_heads}{stored})"
 
     def decoder_state(self, grid: Grid, channels: int, bands: Sequence[str] | None = None) -> State:
         """The decoder's state for a grid and channels; "position" is in it unless it is that grid's fixed table."""
         assert self.decoder is not None
+        if self.weights.predictor is not None:  # features have no size, and its positions are made for any grid
+            return dict(self.decoder)
         state = resize_decoder(self.decoder, self.grid, grid, channel_mix(self.channels, channels, bands))
         table = state.get("position")
         if table is not None and float(table[0].abs().max()) < SAME and fixed_table(table[1:], grid):

@@ -180,7 +180,7 @@ def resize_decoder(state: State, old: Grid, new: Grid, mix: Tensor) -> State:
 
 def settle_decoder(weights: Canonical, grid: Grid) -> tuple[Canonical, list[str]]:
     """Fills in the decoder's heads, and gives its position table one row for prefix tokens, as ours has."""
-    if weights.decoder is None:
+    if weights.decoder is None or weights.predictor is not None:
         return weights, []
     decoder, remarks = dict(weights.decoder), []
     dim, heads = decoder["embed.weight"].shape[0], weights.decoder_heads
