@@ -1,7 +1,12 @@
 """Which kind of data a place holds, where it holds several."""
 
+import re
 import shutil
+import subprocess
+import sys
 
+import nibabel as nib
+import numpy as np
 import pytest
 from support.sampling import write_clip, write_image, write_recording, write_scene, write_volume
 
@@ -121,3 +126,25 @@ def test_a_clip_that_is_called_an_image_is_taken_beside_other_clips(mixed):
     names = ["clip0.jpg", "clip1.mp4", "clip2.mp4"]
     assert [item.name for item in open_source(mixed, None).items] == names
     assert [item.name for item in open_source(mixed, "video").items] == names
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti2Pair])
+def test_pairs_of_nifti_are_volumes_that_say_what_to_do(kind, tmp_path):
+    write_volume(tmp_path / "good", 0, 1)
+    nib.save(kind(np.zeros((4, 5, 6), np.float32), np.eye(4)), tmp_path / "pair.hdr")
+    source = open_source(tmp_path, None)
+    assert (source.modality.word, len(source.items), source.ignored) == ("volume", 2, 1)
+    assert not source.other_kinds
+    (_, name, why), *_ = inspect(source, max_side=64)[0].bad
+    assert (name, "in two files" in why) == ("pair.hdr", True)
+    command = re.search(r'-c "(.*)"', why)[1]
+    (tmp_path / "a.hdr").write_bytes((tmp_path / "pair.hdr").read_bytes())
+    (tmp_path / "a.img").write_bytes((tmp_path / "pair.img").read_bytes())
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
+    assert inspect(open_source(tmp_path / "a.nii", None), max_side=64)[0].num_good == 1
+
+
+def test_analyze_is_a_volume_that_cannot_be_used(tmp_path):
+    nib.save(nib.AnalyzeImage(np.zeros((4, 5, 6), np.float32), np.eye(4)), tmp_path / "old.hdr")
+    sheet = inspect(open_source(tmp_path, None), max_side=64)[0]
+    assert "Analyze 7.5" in sheet.bad[0][2]

@@ -141,7 +141,7 @@ def test_what_cannot_be_used_is_refused_with_a_reason(tmp_path):
         (b"", "empty"), (whole[:200], "truncated"), (whole[:-9], "truncated"),
         (gzip.compress(whole)[:-2000], "truncated"),
         (gzip.compress(whole[:-9]), "truncated|damaged"), (bytes(packed), "damaged|truncated"), (bytes(huge), "limit"),
-        (bytes(singular), "singular"), (bytes(pair), ".img"), (b"GIF89a" * 99, "not NIfTI"),
+        (bytes(singular), "singular"), (bytes(pair), r"\.hdr and \.img: join them"), (b"GIF89a" * 99, "not NIfTI"),
         (nib.Nifti1Image(np.zeros((2, 2, 2, 17), np.uint8), np.eye(4)).to_bytes(), "fourth axis"),
         (nib.Nifti1Image(np.zeros((2, 2, 2), np.complex64), np.eye(4)).to_bytes(), "real numbers"),
         (np.zeros((3, 3)), "d h w"), (np.zeros((0, 3, 3)), "no voxels"), (np.array([[["a"]]]), "real numbers"),

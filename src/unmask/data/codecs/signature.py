@@ -47,6 +47,7 @@ _CONTENT = (  # place, bytes, kind: for files whose name says nothing
     (0, b"OggS", "audio"),
     (0, b"ID3", "audio"),
     (344, b"n+1\0", "NIfTI"),
+    (344, b"ni1\0", "NIfTI"),
     (0, b"ply\n", "point clouds or meshes"),
     (0, b"LASF", "point clouds or meshes"),
     (0, b"<svg", "SVG drawings"),
@@ -185,9 +186,11 @@ def volume_format(head: bytes, name: str = "") -> str | None:
             head = zlib.decompressobj(31).decompress(head, HEAD)
         except zlib.error:
             return None
-    if head[344:347] == b"n+1" or head[4:7] == b"n+2":
+    if head[344:347] in (b"n+1", b"ni1") or head[4:7] in (b"n+2", b"ni2"):  # ni: its values lie in another file
         return "NIfTI"
     whole = head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c")  # the size of its header, 348
+    if whole and name.endswith(".hdr"):  # Analyze's, which has no sign of its own
+        return "NIfTI"
     return "NIfTI" if packed and whole and len(head) < 347 and name.endswith((".nii.gz", ".nii")) else None
 
 

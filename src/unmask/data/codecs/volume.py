@@ -36,6 +36,9 @@ from unmask.version import optional_library
 FIELDS = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x")
 FIELDS += ("qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")  # of a NIfTI header: where the volume lies, no more
 Size = tuple[int, int, int]
+PAIR = (
+    "NIfTI in two files, .hdr and .img: join them, python -c \"import nibabel as n; n.save(n.load('a.hdr'), 'a.nii')\""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +217,14 @@ def _from_nifti(file: Any, num_bytes: int | None) -> Volume:
         raise BadImage("empty")
     if len(head) < 348:
         raise BadImage("truncated")
-    if version == 1 and head[344:347] == b"ni1":
-        raise BadImage("NIfTI whose values lie in a file of their own (.img): convert it to .nii")
-    if (head[344:347] if version == 1 else head[4:7]) not in (b"n+1", b"n+2"):
-        raise BadImage("not NIfTI")
+    mark = head[344:347] if version == 1 else head[4:7]
+    if mark in (b"ni1", b"ni2"):
+        raise BadImage(PAIR)
+    if mark not in (b"n+1", b"n+2"):
+        analyze = head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") and not mark.strip(b"\0")
+        raise BadImage(
+            "Analyze 7.5, which does not say left from right: convert it to .nii" if analyze else "not NIfTI"
+        )
     kind: Any = nib.Nifti2Image if version == 2 else nib.Nifti1Image
     header = kind.header_class.from_fileobj(file)
     file.seek(0)

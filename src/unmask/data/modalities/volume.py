@@ -117,7 +117,7 @@ class Volume(Modality):
         if crops not in (ANYWHERE, FOREGROUND):
             near = closest(crops, (ANYWHERE, FOREGROUND))
             raise UserError(f"crops of volumes are {ANYWHERE} or {FOREGROUND}; got {crops!r}{near}")
-        self.around = crops == FOREGROUND
+        self.centred = crops == FOREGROUND
         self.intensity, self.spacing, self.foreground = Intensity(window, percentiles), spacing, foreground
         self.inflate = inflate
 
@@ -162,7 +162,7 @@ class Volume(Modality):
             values = cut(values, box)
         low_high = self.intensity.window or percentile_window(values, *self.intensity.percentiles)
         content, notes = windowed(values, *low_high), volume.notes
-        if self.around and not len(foreground_places(content)):
+        if self.centred and not len(foreground_places(content)):
             notes = (*notes, "no foreground in it: crops lie anywhere")
         facts = (volume.format, volume.size, volume.channels, volume.bits, notes)
         decoded = Decoded(content, *facts)
@@ -171,7 +171,7 @@ class Volume(Modality):
     def window(self, kind: str, size: tuple[int, ...], share: float, flip: bool, resize: str) -> Window:
         if kind == "whole":
             return WholeBox(size)
-        return RandomBox(size, scale=(share, 1.0), flip=flip, foreground=self.around)
+        return RandomBox(size, scale=(share, 1.0), flip=flip, foreground=self.centred)
 
     def whole(self, size: tuple[int, ...]) -> WholeBox:
         return WholeBox(size)
