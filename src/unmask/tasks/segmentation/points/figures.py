@@ -102,9 +102,13 @@ def headline(result: Json, classes: list[str]) -> str:
     of = f"{tested} classes" if tested == len(classes) else f"{tested} of {len(classes)} classes that were tested"
     between = result["miou_interval"]
     interval = f" ({100 * between[0]:.1f} to {100 * between[1]:.1f})" if between else ""
+    parts = ""
+    if "instance_miou" in result:
+        instance, category = 100 * result["instance_miou"], 100 * result["category_miou"]
+        parts = f" By category: instance mIoU {instance:.1f} %, the mean of the categories {category:.1f} %."
     return one_class(result["confusion"], classes, "test point") + (
         f"mIoU {100 * result['miou']:.1f} %{interval} over {of}, mean over clouds {100 * result['cloud_miou']:.1f} %,"
-        f" {100 * result['pixel_accuracy']:.1f} % of the points right; {result['count']:,} test clouds."
+        f" {100 * result['pixel_accuracy']:.1f} % of the points right; {result['count']:,} test clouds." + parts
     )
 
 
