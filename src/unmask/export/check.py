@@ -3,7 +3,7 @@
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from unmask.errors import Unequal
+from unmask.errors import Unequal, many
 from unmask.export.exportable import Exportable, Opened, Outputs
 
 CLEAR = 1e-3  # gap between scores that no rounding closes
@@ -38,7 +38,7 @@ def compare(subject: Exportable, opened: Opened, label: str) -> dict[str, dict[s
                 remedy = f"; {opened.remedy}" if opened.remedy else ""
                 raise Unequal(
                     f"{label} does not give what the model gives: {name} is off by {error:.3g}, allowed is"
-                    f" {allowed:.3g}, on {len(raw)} images; it was deleted{remedy}"
+                    f" {allowed:.3g}, on {many(len(raw), 'sample')}; it was deleted{remedy}"
                 )
             worst = differences.setdefault(name, {"max_abs_error": 0.0, "allowed": allowed})
             worst["max_abs_error"] = max(worst["max_abs_error"], error)

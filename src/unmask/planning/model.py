@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from unmask.data.modality import IMAGE, make_modality
 from unmask.data.sheet import Sheet
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.models.encoder import Encoder, create_encoder
 from unmask.models.names import sees_wholes
 from unmask.planning.batch import num_units, plan_batch
@@ -39,7 +39,7 @@ def plan_model(plan: Plan, sheet: Sheet, machine: Machine) -> Encoder:
         why = (
             "half the smallest standard ViT: without a CUDA GPU, more steps beat more layers"
             if small
-            else f"fits {sheet.count:,} images and a GPU"
+            else f"fits {many(sheet.count, modality.word)} and a GPU"
         )
         plan.choose("model", name, why)
     if network := modality.network(plan.settings["channels"]):

@@ -11,11 +11,6 @@ def encoder_words(config: Config) -> str:
     return f"{config.model.name} at {size}{pixels}, patch {patch}"
 
 
-def samples_of(config: Config) -> str:
-    """The word for several samples: images, clips, recordings."""
-    return f"{make_modality(config.data.modality).word}s"
-
-
 def _sides(config: Config) -> tuple[int, ...]:
     patch = config.model.patch_size
     unit = make_modality(config.data.modality).unit(patch, config.data.image_size)

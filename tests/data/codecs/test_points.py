@@ -212,7 +212,7 @@ def test_points_that_are_not_finite_are_left_out_with_what_belongs_to_them():
     cloud = read_points(np.column_stack([points, LABELS]))
     np.testing.assert_array_equal(cloud.points, np.delete(POINTS, [3, 7], 0))
     np.testing.assert_array_equal(cloud.labels, np.delete(LABELS, [3, 7]))
-    assert "2 points that are not finite left out" in cloud.notes
+    assert "2 points left out, not finite" in cloud.notes
     vertices = np.concatenate([[[np.nan] * 3], CUBE])
     mesh = read_points(obj(vertices, [(0, 1, 2), *(tuple(n + 1 for n in side) for side in SIDES)]))
     np.testing.assert_array_equal(mesh.points, CUBE)

@@ -39,7 +39,7 @@ from unmask.studies.ablation.forecast import Forecast, make_forecast
 from unmask.studies.ablation.one_run import Bench, Doing
 from unmask.studies.ablation.report import PAGE, RESULT, Facts, write_results
 from unmask.studies.engine import Piece, run_pieces
-from unmask.studies.in_words import encoder_words, samples_of
+from unmask.studies.in_words import encoder_words
 from unmask.studies.opening import Opening
 from unmask.tasks.classification.plan import plan_transfer
 from unmask.tasks.classification.settings import ClassifySettings
@@ -211,7 +211,7 @@ def _say_plan(
     for axis in axes:
         table.add_row(axis.name, "; ".join(v.label + ("*" if not v.changes else "") for v in axis.values))
     console.print(table)
-    config, count, samples = bench.config, len(bench.samples), samples_of(bench.config)
+    config, count, samples = bench.config, len(bench.samples), f"{bench.config.data.word}s"
     images = forecast.steps * config.training.batch
     words = [
         "* the baseline, run once for all axes.",
@@ -228,7 +228,7 @@ def _say_plan(
 def _facts(command: str, bench: Bench, axes: list[Axis], remarks: list[str], options: Ablate) -> Facts:
     """Facts about the study for its report, besides its results."""
     config, labelled, tuning = bench.config, bench.labelled, bench.tuning
-    samples, splits = samples_of(config), labelled.splits
+    samples, splits = f"{config.data.word}s", labelled.splits
     on = ", ".join(Path(place).name for place in texts(options.on) or texts(options.data))
     baseline = [
         ("model", encoder_words(config)),

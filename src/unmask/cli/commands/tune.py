@@ -28,7 +28,7 @@ from unmask.runtime.machine import autocast_dtype, choices, machine
 from unmask.runtime.machine import tune as tune_machine
 from unmask.runtime.progress import make_console
 from unmask.studies.engine import Records
-from unmask.studies.in_words import encoder_words, samples_of
+from unmask.studies.in_words import encoder_words
 from unmask.studies.opening import Opening
 from unmask.studies.tuning.findings import Outcome
 from unmask.studies.tuning.halving import rungs
@@ -177,7 +177,7 @@ def _say_plan(console: Console, tuning: Tuning) -> None:
     lines += [
         "* the baseline; later axes start from what was better before.",
         f"Baseline: {config.model.name}, {config.method.decoder or config.method.name}; a whole run has"
-        f" {length.steps:,} steps of {batch} {samples_of(config)}, all others as many FLOPs.",
+        f" {length.steps:,} steps of {batch} {config.data.word}s, all others as many FLOPs.",
         f"Forecast: {clock(seconds / tuning.jobs)} for at most {runs} runs"
         f" ({clock(length.seconds(1.0))} for a whole one with its judging).",
     ]
@@ -204,21 +204,15 @@ def _opening(options: Tune, config: Config | None) -> Opening:
 
 def _facts(begun: Begun, bench: Bench, options: Tune) -> Facts:
     config, length, splits = begun.config, begun.length, bench.labelled.splits
+    word, batch = config.data.word, config.training.batch
     judged = len(splits["train"]) + len(splits["val"])
-    samples = samples_of(config)
     on = ", ".join(Path(place).name for place in texts(options.on) or texts(options.data))
     pairs = [
         ("model", encoder_words(config)),
         ("method", ", ".join(text for text in (config.method.name, config.method.mask, config.method.target) if text)),
         ("decoder", config.method.decoder or "none"),
-        (
-            "a whole run",
-            f"{length.steps:,} steps of {config.training.batch} {samples}; {len(bench.samples):,} {samples}",
-        ),
-        (
-            "judged on",
-            f"{judged:,} {samples} of {len(bench.labelled.classes)} classes",
-        ),
+        ("a whole run", f"{length.steps:,} steps of {many(batch, word)}; {many(len(bench.samples), word)}"),
+        ("judged on", f"{many(judged, word)} of {len(bench.labelled.classes)} classes"),
         ("judge", texts(options.evaluators)[0]),
         ("seeds of the last round", str(options.seeds)),
         ("machine", f"{config.record.machine.name}, precision {config.runtime.precision}"),

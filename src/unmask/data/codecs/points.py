@@ -24,7 +24,7 @@ from unmask.data.codecs.clouds.table import GROUPS, Table, table_of_array, table
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.signature import points_format
 from unmask.data.transforms.kernels.points import gather_points, sample_surface
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.version import optional_library
 
 MAX_POINTS = 1 << 24  # of more, every k-th is read
@@ -206,7 +206,7 @@ def _cloud(table: Table) -> tuple[PointCloud, np.ndarray]:
     good = np.asarray(np.isfinite(points).all(axis=1))
     rows = np.flatnonzero(good)
     if num_bad := int((~good).sum()):
-        notes.append(f"{num_bad:,} points that are not finite left out")
+        notes.append(f"{many(num_bad, 'point')} left out, not finite")
         points, columns = points[good], {name: values[good] for name, values in columns.items()}
         if faces is not None:
             faces = (np.cumsum(good) - 1)[faces[good[faces].all(1)]]

@@ -116,8 +116,8 @@ class Multimodal(Modality):
         if groups and not together and self.layout is None:
             present = [name for place, name in enumerate(names) if any(group[place] for group in groups)]
             raise UserError(
-                f"no sample here has two of the parts {', '.join(names)}: there is {' and '.join(present)}, and files of"
-                " one sample have one name" + "".join(f"; {remark}" for remark in others)
+                f"no sample here has two of the parts {', '.join(names)}: there is {' and '.join(present)}, and files"
+                " of one sample have one name" + "".join(f"; {remark}" for remark in others)
             )
         for place, name in enumerate(names):
             if missing := sum(not group[place] for group in groups):

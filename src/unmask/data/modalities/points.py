@@ -261,7 +261,7 @@ def _read(raw: Raw) -> tuple[PointCloud, np.ndarray]:
         raise BadImage("a cloud is one file or one array")
     cloud, coordinates = read_exactly(raw)
     if float((cloud.points.amax(dim=0) - cloud.points.amin(dim=0)).amax()) == 0:
-        raise BadImage(f"all of its {len(cloud.points):,} points lie in one place")
+        raise BadImage(f"all of its {many(len(cloud.points), 'point')} lie in one place")
     if cloud.faces is None:
         return cloud, coordinates
     try:

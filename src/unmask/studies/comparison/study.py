@@ -12,7 +12,7 @@ from rich.table import Table
 from unmask.data.datasets.classification import Labelled
 from unmask.data.datasets.images import Samples
 from unmask.data.sheet import Sheet
-from unmask.errors import UserError
+from unmask.errors import UserError, many
 from unmask.files import Json, read_json, write_json
 from unmask.methods.settings import MethodSettings
 from unmask.planning.method import TEXTS
@@ -29,7 +29,7 @@ from unmask.studies.comparison.plan import Forecast, forecast, plan_method
 from unmask.studies.comparison.report import Facts, write_results
 from unmask.studies.comparison.settings import PIXELS, RANDOM, WEIGHTS, Budget, Contestant, Judging, Setting
 from unmask.studies.engine import Records, run_pieces
-from unmask.studies.in_words import encoder_words, samples_of
+from unmask.studies.in_words import encoder_words
 from unmask.studies.opening import Opening
 from unmask.studies.same_part import same_part
 from unmask.training.log import clock
@@ -160,8 +160,8 @@ def _numbers(asked: Sequence[int], labelled: Labelled, console: Console) -> tupl
 
 def say_plan(study: Study, wanted: Wanted, jobs: int, console: Console) -> None:
     """The plan as a table, and the forecast."""
-    samples = samples_of(study.setting.reference)
-    columns = "method", "batch", "steps", samples, f"MFLOP/{samples[:-1]}", "time", "MB"
+    word = study.setting.reference.data.word
+    columns = "method", "batch", "steps", f"{word}s", f"MFLOP/{word}", "time", "MB"
     table = Table(*columns, title="Plan", title_justify="left", box=None, pad_edge=False)
     chosen = chosen_now(study.setting, wanted)
     for contestant in chosen:
@@ -237,11 +237,11 @@ def _seconds(line: Json) -> float:
 def _facts(study: Study, wanted: Wanted, data: Data, seeds: Sequence[int], planned: int) -> Facts:
     opening, config = wanted.opening, study.setting.reference
     where, of = _listed(opening.on or opening.data), _listed(opening.data)
-    samples = samples_of(config)
+    samples = f"{config.data.word}s"
     pairs = [
         ("encoder", encoder_words(config)),
         ("budget", wanted.budget.text),
-        ("pretrained on", f"{config.data.count:,} {samples} of {of}"),
+        ("pretrained on", f"{many(config.data.count, config.data.word)} of {of}"),
         ("judged on", f"{data.labelled.said} {samples} of {len(data.labelled.classes)} classes"),
         ("seeds", ", ".join(map(str, seeds))),
         ("machine", f"{wanted.machine.name}, precision {wanted.machine.precision}"),

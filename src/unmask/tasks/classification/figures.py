@@ -93,7 +93,7 @@ def draw_classes(per_class: list[Json], path: Path) -> None:
     for place, entry in enumerate(entries):
         axis.annotate(f"{100 * entry[key]:.0f}", (100 * entry[key], place), xytext=(3, 0), va="center", fontsize=7.5,
                       textcoords="offset points")  # fmt: skip
-    axis.set(xlim=(0, 108), title=f"{title[0].upper()}{title[1:]} of each class, % (in brackets: test images)")
+    axis.set(xlim=(0, 108), title=f"{title[0].upper()}{title[1:]} of each class, % (in brackets: test samples)")
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.invert_yaxis()
     style(axis)

@@ -39,7 +39,7 @@ def plan_transfer(
     _plan_optimizer(plan, encoder, scratch, head_only)
     _plan_augmentation(plan, count, encoder, sheet, head_only)
     _plan_clips(plan, encoder, sheet)
-    plan.choose("balanced", "off", "every image once per epoch")
+    plan.choose("balanced", "off", "every sample once per epoch")
     plan.choose("workers", min(8, machine.cores - 1) if machine.device == "cuda" else 0, "as for pretraining")
     plan_runtime(plan, machine)
     if protocol == "partial" and plan.settings.get("blocks") is None:

@@ -25,7 +25,7 @@ NUMBERS = {
     "calibration_error": "calibration error",
 }
 MEASURED = (
-    "Intervals are 95 % (Wilson, over test images). The calibration error is the mean gap between how sure the"
+    "Intervals are 95 % (Wilson, over test samples). The calibration error is the mean gap between how sure the"
     " classifier is and how often it is right (15 bins)."
 )
 USE = """unmask predict {name} IMAGES... --out predictions.csv
