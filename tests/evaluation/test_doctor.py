@@ -215,6 +215,17 @@ def test_the_decoder_of_a_tokenizer_is_found_and_looked_at(monkeypatch, healthy,
     assert ["ids mean nothing" in finding.what for finding in findings] == [True] * fresh
 
 
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_what_is_not_finite_is_found_in_either_of_two_tensors_of_one_name(monkeypatch, healthy, part):
+    """Encoder and decoder both have `blocks.0...`; neither hides the other."""
+    name = "blocks.0.norm1.weight"
+    states = {side: {name: torch.full((2,), torch.nan if side == part else 1.0)} for side in ("encoder", "decoder")}
+    subject = Subject(str(healthy / "encoder.safetensors"))
+    monkeypatch.setattr(subject, "opened", SimpleNamespace(whole=None, weights=SimpleNamespace(**states)))
+    (finding,) = weight_checks.numbers(subject)
+    assert finding.what == f"weights are not finite: {'decoder: ' * (part == 'decoder')}{name}"
+
+
 def test_weights_of_others_are_examined_too(tmp_path, healthy):
     transformers = pytest.importorskip("transformers")
     shape = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 96}

@@ -97,7 +97,8 @@ def numbers(subject: Subject) -> list[Finding]:
         raise Unknown("it is data, without weights")
     findings = []
     weights = subject.opened.weights
-    state = subject.opened.whole or {**weights.encoder, **(weights.decoder or {})}
+    of_decoder = {f"decoder: {key}": value for key, value in (weights.decoder or {}).items()}  # names that both have
+    state = subject.opened.whole or {**weights.encoder, **of_decoder}
     if subject.kind == "run" and (subject.path / ENCODER).is_file():
         state = state | {f"{ENCODER}: {key}": value for key, value in read_state(subject.path / ENCODER).items()}
     broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
