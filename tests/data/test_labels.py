@@ -202,3 +202,15 @@ def test_masks_that_are_taken_for_images_are_named(tmp_path):
         str(write(tmp_path / "classes", shades(["images/1.png", "images/2.png", "masks/8.png", "masks/9.png"])))
     )
     assert not [remark for remark in others.remarks if "masks" in remark]
+
+
+def test_remarks_on_tables_call_samples_by_their_word_and_count_one_as_one():
+    table = [("labels.csv", b"path,label\na.wav,x\ngone.wav,y\na.wav,z\n")]
+    assert arrange(["a.wav", "b.wav"], table, "recording").remarks == [
+        "labels.csv: 1 rows match no recording: gone.wav",
+        "labels.csv: 1 rows are for a recording that has a row already; the first counts: a.wav",
+        "labels.csv: 1 recording has no row, so no label: b.wav",
+    ]
+    assert arrange(["a.png", "b.png"], [("labels.csv", b"path,label\na.png,x\n")]).remarks == [
+        "labels.csv: 1 image has no row, so no label: b.png"
+    ]

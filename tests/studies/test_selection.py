@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from unmask.errors import DataError, UserError
 from unmask.evaluation.frozen.linear import Linear
 from unmask.studies.label_curve.forecast import Measured, forecast, forecast_linear, forecast_recorded
 from unmask.studies.selection.pick import DIVERSE, MIX, UNCERTAIN, Pool, margins, pick
+from unmask.studies.selection.results import Counts, Selection
 from unmask.tasks.retrieval.neighbours import unit
 
 NONE = np.zeros((0, 8), np.float32)
@@ -132,6 +134,23 @@ def test_a_forecast_for_a_linear_classifier_with_a_test_split_and_without():
     assert [p.labels for p in with_split.points] == [15, 30, 60, 120]
     assert forecast_linear(x, y * 0, 60).reason == "the labelled images are all of one class"
     assert "no class has two" in forecast_linear(x[:3], y[:3], 60).reason
+
+
+def test_forecasts_and_selections_call_samples_by_their_word():
+    few = [Measured(n, [0.5]) for n in (8, 16, 32, 64)]
+    assert "5 test recordings are too few" in forecast(few, 5, 64, 80, word="recording").sentence()
+    x = np.zeros((3, 2), np.float32)
+    assert forecast_linear(x, np.zeros(3, int), 1, word="clip").reason == "the labelled clips are all of one class"
+    counts, told = Counts(20, 0, 0, 0, 0), forecast(few, 5, 64, 80)
+    assert Selection(Path(), DIVERSE, "clip", [], counts, "", told).sentences(0)[0].startswith("0 clips to label out")
+
+
+def test_data_that_is_labelled_itself_is_opened_and_told_of_once(pretrained, pool, tmp_path, capsys):
+    (pool / "labels.csv").write_text("path,label\nnew0.png,red\nnew1.png,red\nnew2.png,blue\nnew3.png,blue\n")
+    unmask.select(pretrained.path, pool, on=pool, most=2, out=tmp_path / "out", device="cpu")
+    said = capsys.readouterr().out
+    assert said.count("have no row, so no label") == 1
+    assert "4 labelled images of 2 classes" in said
 
 
 def test_a_recorded_curve_of_fine_tuned_accuracy_is_used_and_none_is_said():

@@ -110,11 +110,11 @@ def find_tables(paths: Sequence[str], is_file: Callable[[str], bool]) -> list[st
     return list(filter(is_file, (posixpath.join(folder, ROBOFLOW_TABLE) for folder in folders)))
 
 
-def arrange(paths: Sequence[str], tables: Sequence[tuple[str, bytes]] = ()) -> Layout:
-    """Labels and splits for images at `paths` (relative, parts separated by /).
+def arrange(paths: Sequence[str], tables: Sequence[tuple[str, bytes]] = (), word: str = "image") -> Layout:
+    """Labels and splits for images, or other samples, at `paths` (relative, parts separated by /).
 
     tables: path and content of what `find_tables` gave; without one, class folders are looked for. Splits are folders
-    named as in SPLITS, at the root or below the single folder that everything lies in.
+    named as in SPLITS, at the root or below the single folder that everything lies in. word: what a sample is called.
     """
     folders = [path.split("/")[:-1] for path in paths]
     root = _wrapper(folders)
@@ -128,7 +128,7 @@ def arrange(paths: Sequence[str], tables: Sequence[tuple[str, bytes]] = ()) -> L
     labels = _class_folders(folders, splits, has_splits)
     layout.items = [Item(printable(p), label, split) for p, label, split in zip(paths, labels, splits)]
     layout.remarks += masks_taken_for_images(paths)
-    _apply_tables(layout, paths, tables)
+    _apply_tables(layout, paths, tables, word)
     return layout
 
 
@@ -197,7 +197,7 @@ def _class_folders(folders: list[list[str]], splits: list[str | None], split: bo
     return [None] * len(folders)
 
 
-def _apply_tables(layout: Layout, paths: Sequence[str], tables: Sequence[tuple[str, bytes]]) -> None:
+def _apply_tables(layout: Layout, paths: Sequence[str], tables: Sequence[tuple[str, bytes]], word: str) -> None:
     """Tables win over folders: an image without a row has no label, and keeps the split of its folder."""
     places = {path: i for i, path in enumerate(paths)}
     rows_by_image: dict[int, _Row] = {}
@@ -214,10 +214,12 @@ def _apply_tables(layout: Layout, paths: Sequence[str], tables: Sequence[tuple[s
         problems: dict[str, list[str]] = {}
         for row in rows:
             if row.path not in matches.files:
-                problem = "match several images" if row.path in matches.several else "match no image"
+                problem = f"match several {word}s" if row.path in matches.several else f"match no {word}"
                 problems.setdefault(problem, []).append(row.path)
             elif rows_by_image.setdefault(places[matches.files[row.path]], row) is not row:
-                problem = "are for an image that has a row already; the first counts"
+                problem = (
+                    f"are for {'an' if word[0] in 'aeiou' else 'a'} {word} that has a row already; the first counts"
+                )
                 problems.setdefault(problem, []).append(row.path)
         layout.remarks += [f"{name}: {len(which):,} rows {what}{_examples(which)}" for what, which in problems.items()]
         layout.remarks += [f"{name}: {remark}" for remark in matches.remarks("rows match")]
@@ -229,7 +231,8 @@ def _apply_tables(layout: Layout, paths: Sequence[str], tables: Sequence[tuple[s
     layout.multi_label = layout.plural and has_several(item.label for item in layout.items)
     missing = [path for i, path in enumerate(paths) if i not in rows_by_image]
     if missing:
-        layout.remarks.append(f"{used[0]}: {len(missing):,} images have no row, so no label{_examples(missing)}")
+        have = f"{many(len(missing), word)} {'has' if len(missing) == 1 else 'have'}"
+        layout.remarks.append(f"{used[0]}: {have} no row, so no label{_examples(missing)}")
 
 
 def _labelled(item: Item, row: _Row | None) -> Item:

@@ -55,7 +55,7 @@ def map(options: Map) -> Path:
     named = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
     where = ", ".join(Path(place).name or place for place in texts(options.data))
     features = f"the {subject.pooling} features of {Path(options.run).name}"
-    note = f"{count:,} images of {where}, placed by {named} ({why}) from {features}"
+    note = f"{source.modality.many(count)} of {where}, placed by {named} ({why}) from {features}"
     thumbs = [index.thumb(row) for row in rows]
     atlas = Atlas([item.name for item in items], xy, facts, thumbs, f"Map of {where}", note)
     doing("drawing the map")

@@ -11,7 +11,7 @@ from unmask.cli.outputs import below, choose_place, require_folder, say_replaced
 from unmask.cli.subject import Subject, open_subject
 from unmask.cli.verb import verb
 from unmask.data.source import Source, open_source
-from unmask.errors import DataError
+from unmask.errors import DataError, many
 from unmask.files import read_json
 from unmask.plain import plain, texts
 from unmask.runtime.progress import doing, make_console, make_say
@@ -47,10 +47,14 @@ def select(options: Select) -> Selection:
     pool = _indexed(options, texts(options.data), pool_source, subject, out)
     labelled = None
     if options.on:
-        on_source = open_source(texts(options.on), subject.encoder.modality)
-        index = _indexed(options, texts(options.on), on_source, subject, out)
+        if texts(options.on) == texts(options.data):  # opened and told of once
+            index, on_source = pool, pool_source
+        else:
+            on_source = open_source(texts(options.on), subject.encoder.modality)
+            index = _indexed(options, texts(options.on), on_source, subject, out)
         labelled = labelled_images(index, on_source)
-        say(f"{len(labelled):,} labelled images of {len(labelled.names):,} classes")
+        word = on_source.modality.word
+        say(f"{many(len(labelled), f'labelled {word}')} of {many(len(labelled.names), 'class')}")
     say_replaced([out / file for file in FILES], console)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -60,8 +64,8 @@ def select(options: Select) -> Selection:
     free = ~(own_labels | copies)
     if not free.any():
         raise DataError(
-            f"nothing is left to choose from in {pool_source.where}: all {len(free):,} images are labelled, or near"
-            f" copies of labelled ones (likeness of {threshold:g} or more; --threshold)"
+            f"nothing is left to choose from in {pool_source.where}: all {pool_source.modality.many(len(free))} are"
+            f" labelled, or near copies of labelled ones (likeness of {threshold:g} or more; --threshold)"
         )
     classes_and_p = None if options.by == DIVERSE else _asked(subject, labelled, pool, pool_source)
     scale = Scale(pool.features if labelled is None else np.concatenate([pool.features, labelled.features]))
@@ -73,6 +77,7 @@ def select(options: Select) -> Selection:
     selection = Selection(
         out,
         options.by,
+        pool_source.modality.word,
         describe(picks, pool, pool_source, vectors, (labelled, labelled_vectors) if labelled else None, classes_and_p),
         Counts(len(pool_source.items), len(pool.bad), len(labelled_vectors), int(own_labels.sum()), int(copies.sum())),
         _named(subject, options),
@@ -116,12 +121,12 @@ def _forecast(subject: Subject, labelled: LabelledImages | None, more: int, opti
     doing("forecasting")
     if labelled is None:
         return Forecast(0, more, reason="nothing is labelled yet")
-    now = int((~labelled.is_test).sum())
+    now, word = int((~labelled.is_test).sum()), labelled.source.modality.word
     if labelled.source.multi_label:
-        return Forecast(now, now + more, reason="label curves are for one label per image, and this data has several")
+        return Forecast(now, now + more, reason=f"label curves are for one label per {word}, and this data has several")
     if subject.classifier is not None:
         run = Path(options.run).resolve()
         curves = [run / "labels.json", run.parent / "labels.json"]
         curve = next((content for path in curves if (content := read_json(path))), {})
-        return forecast_recorded(curve, now, more, options.seed)
-    return forecast_linear(*labelled.to_learn(), more, labelled.to_test(), options.seed)
+        return forecast_recorded(curve, now, more, options.seed, word=word)
+    return forecast_linear(*labelled.to_learn(), more, labelled.to_test(), options.seed, word=word)

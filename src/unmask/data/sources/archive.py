@@ -58,7 +58,7 @@ class Archive(Source):
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
         self.ignored -= len(tables) + len(captions) + len(beside)  # they are no images, but of use
-        layout = arrange(paths, tables)
+        layout = arrange(paths, tables, self.modality.word)
         told = [
             replace(item, columns=item.columns | {COLUMN: beside[path]}) if path in beside else item
             for item, path in zip(layout.items, paths)

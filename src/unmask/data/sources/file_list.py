@@ -37,7 +37,8 @@ class Listing(Source):
             alone = {path for group in groups for path in group}
             self.paths = [path for path in self.paths if path in alone]
             self.remarks += remarks
-        layout = arrange([path.replace("\\", "/").removeprefix("./").lstrip("/") for path in self.paths])
+        names = [path.replace("\\", "/").removeprefix("./").lstrip("/") for path in self.paths]
+        layout = arrange(names, word=self.modality.word)
         self.items = [replace(item, name=printable(path)) for item, path in zip(layout.items, self.paths)]
         self.remarks += layout.remarks
 

@@ -44,7 +44,7 @@ class Folder(Source):
         self.ignored -= len(tables) + len(captions)  # they were passed over as no images, but are of use
         contents = [(table, self._content(table)) for table in tables]
         own = None if tables else self.modality.own_labels(self.root)
-        layout = arrange(self.paths, contents if own is None else [(TABLE, own)])
+        layout = arrange(self.paths, contents if own is None else [(TABLE, own)], self.modality.word)
         self.items, remarks = with_captions(layout.items, self.paths, captions)
         self.remarks += [*layout.remarks, *remarks]
         self.plural, self.multi_label = layout.plural, layout.multi_label

@@ -99,10 +99,12 @@ def penalty(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) ->
     return best
 
 
-def forecast(points: Sequence[Measured], num_test: int, now: int, then: int, seed: int = 0) -> Forecast:
-    """The accuracy at `then` labels, or the reason why none can be given."""
+def forecast(
+    points: Sequence[Measured], num_test: int, now: int, then: int, seed: int = 0, *, word: str = "image"
+) -> Forecast:
+    """The accuracy at `then` labels, or the reason why none can be given. word: what a sample is called."""
     points = sorted(points, key=lambda point: point.labels)
-    if reason := _lacks(points, num_test, then):
+    if reason := _lacks(points, num_test, then, word):
         return Forecast(now, then, reason=reason, points=list(points))
     sizes = np.array([point.labels for point in points], float)
     means = np.array([point.mean for point in points])
@@ -127,19 +129,21 @@ def forecast_linear(
     more: int,
     test: tuple[Float[np.ndarray, "m d"], Int[np.ndarray, "m"]] | None = None,
     seed: int = 0,
+    *,
+    word: str = "image",
 ) -> Forecast:
     """The forecast for a linear classifier on frozen features, at `more` labels than there are."""
     now, then = len(labels), len(labels) + more
     if len(np.unique(labels)) < 2:
-        return Forecast(now, then, reason="the labelled images are all of one class")
+        return Forecast(now, then, reason=f"the labelled {word}s are all of one class")
     try:
         points, num_test = measure(features, labels, test, seed=seed)
     except DataError:
-        return Forecast(now, then, reason="no class has two labelled images, so none can be held out to test on")
-    return forecast(points, num_test, now, then, seed)
+        return Forecast(now, then, reason=f"no class has two labelled {word}s, so none can be held out to test on")
+    return forecast(points, num_test, now, then, seed, word=word)
 
 
-def forecast_recorded(curve: Json, now: int, more: int, seed: int = 0) -> Forecast:
+def forecast_recorded(curve: Json, now: int, more: int, seed: int = 0, *, word: str = "image") -> Forecast:
     """The forecast for a fine-tuned classifier from the labels.json of its run, as `unmask labels` writes it; a curve
     over the labels that it was trained on would flatter it."""
     trained = [
@@ -153,18 +157,18 @@ def forecast_recorded(curve: Json, now: int, more: int, seed: int = 0) -> Foreca
             " accuracy; unmask labels RUN --on LABELLED draws one"
         )
         return Forecast(now, now + more, reason=reason)
-    return forecast(trained, curve["counts"]["test"], now, now + more, seed)
+    return forecast(trained, curve["counts"]["test"], now, now + more, seed, word=word)
 
 
-def _lacks(points: Sequence[Measured], num_test: int, then: int) -> str:
+def _lacks(points: Sequence[Measured], num_test: int, then: int, word: str) -> str:
     """What a forecast is missing; empty where there is enough."""
     if len(points) < SIZES:
         return (
             f"the label curve has {len(points)} different numbers of labels and a fit with a test needs {SIZES}; about"
-            " 11 labelled images of every class are enough, or 8 beside a test split"
+            f" 11 labelled {word}s of every class are enough, or 8 beside a test split"
         )
     if num_test < 20:
-        return f"{num_test} test images are too few to tell accuracies apart"
+        return f"{num_test} test {word}s are too few to tell accuracies apart"
     if then > REACH * points[-1].labels:
         return (
             f"that is {then / points[-1].labels:.1f} times the largest number of the curve ({points[-1].labels:,}), and"

@@ -51,11 +51,11 @@ class LabelledImages:
 
 def labelled_images(index: Index, source: Source) -> LabelledImages:
     """Raises DataError where no image has a label, or none that may be learnt from."""
-    items = [source.items[number] for number in index.numbers]
+    items, word = [source.items[number] for number in index.numbers], source.modality.word
     rows = np.array([row for row, item in enumerate(items) if item.label is not None], int)
     if not len(rows):
         raise DataError(
-            f"no image in {source.where} has a label: put the images of each class in a folder of its own, or add a"
+            f"no {word} in {source.where} has a label: put the {word}s of each class in a folder of its own, or add a"
             " labels.csv with the columns path and label; with --by diverse, --on may be left out"
         )
     labels = [items[row].label or "" for row in rows]
@@ -64,7 +64,7 @@ def labelled_images(index: Index, source: Source) -> LabelledImages:
     test = "test" if "test" in splits else "val"
     is_test = np.array([split == test for split in splits])
     if is_test.all():
-        raise DataError(f"all labelled images of {source.where} are of the {test} split; none is left to learn from")
+        raise DataError(f"all labelled {word}s of {source.where} are of the {test} split; none is left to learn from")
     return LabelledImages(index, source, rows, names, np.array([names.index(label) for label in labels]), is_test)
 
 
@@ -105,15 +105,16 @@ def linear_probabilities(
 
     Raises DataError for several labels per image, or fewer than two classes.
     """
+    word = labelled.source.modality.word
     if labelled.source.multi_label:
         raise DataError(
-            f"{labelled.source.where} has several labels per image, and the linear classifier gives one: name the"
+            f"{labelled.source.where} has several labels per {word}, and the linear classifier gives one: name the"
             " folder of a classifier that was trained on them as RUN, or use --by diverse"
         )
     x, y = labelled.to_learn()
     if len(np.unique(y)) < 2:
         raise DataError(
-            f"the labelled images of {labelled.source.where} are all {labelled.names[int(y[0])]!r}: a classifier takes"
+            f"the labelled {word}s of {labelled.source.where} are all {labelled.names[int(y[0])]!r}: a classifier takes"
             " two classes or more. Label some of another class first, or use --by diverse"
         )
     part: Linear = penalty(x, y)

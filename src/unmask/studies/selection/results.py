@@ -54,6 +54,7 @@ class Selection:
 
     out: Path
     by: str
+    word: str  # what a sample is called
     chosen: list[Chosen]
     counts: Counts
     classifier: str  # what the margins are of, in words
@@ -71,7 +72,7 @@ class Selection:
             )
             if number
         ]
-        text = f"{many(len(self.chosen), 'image')} to label out of {c.images:,}"
+        text = f"{many(len(self.chosen), self.word)} to label out of {c.images:,}"
         text += f" ({', '.join(left_out)})" if left_out else ""
         fewer = f"; {wanted:,} were wanted, but no more are left that are no near copies" if self.fewer(wanted) else ""
         return [f"{text}, by {self.by}{f' of {self.classifier}' if self.classifier else ''}{fewer}.", self.told()]
@@ -139,7 +140,7 @@ def write_selection(selection: Selection, pool: Index, source: Source, wanted: i
         group = shown[start : start + ACROSS]
         lines.append(Line(f"{group[0].rank} to {group[-1].rank}", [_cell(c, pool, source) for c in group]))
     draw_gallery(lines, selection.out / PNG, said[0])
-    write_page(lines, selection.out / PAGE, "Images to label next", said)
+    write_page(lines, selection.out / PAGE, f"{selection.word.capitalize()}s to label next", said)
     chosen = [{k: v for k, v in asdict(c).items() if k != "row"} for c in selection.chosen]
     facts = {"sentence": " ".join(said[:2]), "counts": asdict(selection.counts), "classifier": selection.classifier}
     forecast = asdict(selection.forecast) | {"sentence": selection.told()}
