@@ -148,3 +148,12 @@ def test_analyze_is_a_volume_that_cannot_be_used(tmp_path):
     nib.save(nib.AnalyzeImage(np.zeros((4, 5, 6), np.float32), np.eye(4)), tmp_path / "old.hdr")
     sheet = inspect(open_source(tmp_path, None), max_side=64)[0]
     assert "Analyze 7.5" in sheet.bad[0][2]
+
+
+def test_what_is_read_elsewhere_is_called_by_its_own_word_where_images_are_wanted(tmp_path):
+    for number in range(3):
+        write_recording(tmp_path / f"{number}.wav", 0, number)
+    with pytest.raises(DataError) as told:
+        open_source(tmp_path, "image")
+    assert "it holds 3 recordings" in str(told.value)
+    assert "cannot be read" not in str(told.value)

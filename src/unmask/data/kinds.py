@@ -31,7 +31,7 @@ class Sorting:
         if self.name is not None and self.name not in self.parts:
             self.parts[self.name] = type(make_modality(wanted or ""))  # from outside; raises if nobody knows it
         self.files: dict[str, list[str]] = {}  # by the name of their kind
-        self.others: Counter[str] = Counter()  # what else lies there, as `signature` calls it
+        self.others: Counter[str] = Counter()  # what else lies there, by a kind's word, or as `signature` calls it
         self.unclear: defaultdict[str, list[tuple[str, str | None]]] = defaultdict(list)  # by the kind that their
         # endings promise, where their content is of none; and what they are counted as in `others`
         self.ignored, self.opened = 0, 0
@@ -68,7 +68,8 @@ class Sorting:
             self.endings[ending][claimed] += 1
             return claimed
         self.ignored += 1
-        self.others.update(filter(None, [unread]))
+        if unread is not None:
+            self.others[unread if claimed is None else self.parts[claimed].word] += 1
         return None
 
     def _take_unclear(self, name: str) -> None:

@@ -73,8 +73,16 @@ def why_not(place: str, head: bytes, words: Sequence[str], parts: Sequence[str])
     )
 
 
+def held(files: Counter[str], words: Sequence[str]) -> str:
+    """What lies there of kinds that are read elsewhere, for people: 3 recordings and 1 clip."""
+    return " and ".join(many(count, kind) for kind, count in files.most_common() if kind in words)
+
+
 def unread(files: Counter[str], words: Sequence[str]) -> str:
-    """What lies there and is not read, for people."""
-    listed = ", ".join(f"{many(count, 'file')} of {kind}" for kind, count in files.most_common(3))
+    """What lies there of kinds that are never read, for people; empty where there is none."""
+    strange = Counter({kind: count for kind, count in files.items() if kind not in words})
+    if not strange:
+        return ""
+    listed = ", ".join(f"{many(count, 'file')} of {kind}" for kind, count in strange.most_common(3))
     *others, last = [f"{word}s" for word in words]
     return f"{listed} cannot be read; what can: {', '.join(others)} and {last}"

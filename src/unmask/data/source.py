@@ -19,7 +19,7 @@ from unmask import registry
 from unmask.data.codecs.image import BadImage
 from unmask.data.codecs.scenes.piece import Cut, Division, Piece
 from unmask.data.modality import IMAGE, Modality, Raw, kinds, make_modality
-from unmask.data.places import archives_in, prefixes, unread, why_not
+from unmask.data.places import archives_in, held, prefixes, unread, why_not
 from unmask.data.regular_files import head_of, read_regular
 from unmask.errors import DataError, UserError, many
 from unmask.runtime.progress import doing
@@ -45,7 +45,7 @@ class Source(ABC):
     where: str  # as a person would name it
     items: list[Item]  # in an order that depends on the names only
     ignored: int  # files passed over because they are no images
-    other_kinds: Counter[str]  # of those: video, DICOM and others that are named in `signature`
+    other_kinds: Counter[str]  # of those: the words of kinds that are read elsewhere, and kinds named in `signature`
     remarks: list[str]  # what a person should know, e.g. about rows of labels.csv that match nothing
     plural: bool  # labels come from where an image may have several, or none
     multi_label: bool  # plural, and some image does
@@ -263,7 +263,9 @@ def _open(path: str, modality: str | None) -> Source:
     if not part.sorts and modality is not None and source.modality.text != modality:
         raise UserError(f"{path} holds {source.modality.word}s, and {make_modality(modality).word}s are wanted")
     if sum(source.other_kinds.values()) > MANY_OTHERS * len(source.items):
-        source.remarks.append(unread(source.other_kinds, _words()))
+        left = held(source.other_kinds, _words())
+        told = [f"left out: {left}" if left else "", unread(source.other_kinds, _words())]
+        source.remarks += filter(None, told)
     return source
 
 
@@ -288,7 +290,9 @@ def _words() -> list[str]:
 def _contents(source: Source) -> str:
     remarks, word = "".join(f"; {remark}" for remark in source.remarks), source.modality.word
     if source.other_kinds:
-        return unread(source.other_kinds, _words()) + remarks
+        other = held(source.other_kinds, _words())
+        told = [f"it holds {other}" if other else "", unread(source.other_kinds, _words())]
+        return "; ".join(filter(None, told)) + remarks
     if source.ignored == 1:
         return f"the one file there is no {word}" + remarks
     return (f"{source.ignored:,} files there are no {word}s" if source.ignored else "it is empty") + remarks

@@ -42,7 +42,6 @@ __all__ = ["search"]
 
 RESULTS, PNG, PAGE = "results.csv", "gallery.png", "gallery.html"
 RECALL = "recall.json"
-TITLE = "Nearest images"
 SAID = 5  # queries on the screen
 
 
@@ -73,6 +72,8 @@ def search(options: Search) -> SearchResults:
     across = _across(options)
     subject = open_subject(options.run, _by_mean(options) if words or across else options, "knn", console)
     encoder, device = subject.encoder, subject.device
+    for line in across.unseen(images) if across else ():
+        say(line)
     queries = read_queries(images, encoder, say, across and across.query) if images else []
     source = open_source(texts(options.data), across.data if across else encoder.modality)
     shared = below(options.run) / "search" if options.out is None else out
@@ -99,7 +100,7 @@ def search(options: Search) -> SearchResults:
             hits += image_hits
             facts.append(fact)
         precision = precision_by_label(index, _rival(options, subject, index, source, folder), source, name, device)
-        sentences = precision_in_words(precision)
+        sentences = precision_in_words(precision, source.modality.word)
         doing("drawing the nearest images")
         _write(out, [*drawn, *queries], hits, index, source, [*facts, *sentences])
         for line in [*_best_in_words(hits), *sentences, f"Written: {out / RESULTS}, {out / PNG}, {out / PAGE}"]:
@@ -212,7 +213,7 @@ def _write(out: Path, queries: list[Query], hits: list[Hit], index: Index, sourc
         cells = [Cell(opened(query.thumb), ("query",), f"{inside} in the data" if inside else "")]
         lines.append(Line(query.name, cells + [_cell(hit, index, source) for hit in own]))
     draw_gallery(lines, out / PNG, " ".join(facts))
-    write_page(lines, out / PAGE, TITLE, facts)
+    write_page(lines, out / PAGE, f"Nearest {source.modality.word}s", facts)
 
 
 def _cell(hit: Hit, index: Index, source: Source) -> Cell:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 
 from unmask import registry
 from unmask.data.datasets.classification import Labelled
-from unmask.errors import DataError
+from unmask.errors import DataError, many
 from unmask.evaluation.compare import choose
 from unmask.evaluation.features import Features, split_features
 from unmask.models.encoder import Encoder
@@ -30,7 +30,8 @@ def deal(labels: Int[np.ndarray, "n"], seed: int) -> Int[np.ndarray, "n"]:
         rows = generator.permutation(np.flatnonzero(labels == label))
         if len(rows) < PARTS:
             raise DataError(
-                f"a class has {len(rows)} labelled images beside those for testing; tune needs {PARTS} or more of each"
+                f"a class has {many(len(rows), 'labelled sample')} beside those for testing; tune needs {PARTS} or more"
+                " of each"
             )
         part[rows] = (np.arange(len(rows)) + label) % PARTS
     return part

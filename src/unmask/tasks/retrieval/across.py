@@ -1,5 +1,6 @@
 """Search across kinds of data, by a run that was aligned with images: sounds by an image, images by a sound."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from unmask.data.datasets.images import Samples
+from unmask.data.labels import some
 from unmask.data.loaders.map_style import each_once
+from unmask.data.modality import make_modality
 from unmask.data.source import open_source
 from unmask.errors import UserError, closest
 from unmask.evaluation.intervals import wilson
@@ -95,6 +98,24 @@ class Across:
     def sentence(self) -> str:
         searched, shown = (" and ".join(names) for names in (self.searched, self.shown))
         return f"{searched} by {shown}, in the space of {self.objective.teacher.source}, cosine."
+
+    def unseen(self, places: Sequence[str]) -> list[str]:
+        """A line for each part whose files are given as queries and are not looked at themselves, since that part is
+        what is searched among. places: of the queries."""
+        modality, names = make_modality(self.objective.encoder.modality), names_of(self.objective)
+        by_part: dict[str, list[str]] = {}
+        for place in places:
+            file = os.path.abspath(os.path.expanduser(place))
+            sample = modality.around(file) if os.path.isfile(file) else ()
+            part = dict(zip(sample, names)).get(file) if len(sample) == len(names) else None
+            if part in self.searched:
+                by_part.setdefault(part, []).append(place)
+        shown = " and ".join(self.shown)
+        return [
+            f"{some(files, 3)}: {part} is searched among, so {shown} of the same sample is what is searched by; by the"
+            f" {part} itself: --among {' '.join(name for name in names if name != part)}"
+            for part, files in by_part.items()
+        ]
 
     @torch.no_grad()
     def of_index(self, index: Index) -> Float[np.ndarray, "n d"]:

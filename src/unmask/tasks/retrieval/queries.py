@@ -118,14 +118,14 @@ def precision_by_label(
     return {**shares, "chance": dict.fromkeys(shares[name], chance)}
 
 
-def precision_in_words(shares: Mapping[str, Mapping[int, float]]) -> list[str]:
-    """One sentence, or none."""
+def precision_in_words(shares: Mapping[str, Mapping[int, float]], word: str) -> list[str]:
+    """One sentence, or none. word: for a sample."""
     if not shares:
         return []
     texts = {name: ", ".join(f"{share:.1%} at {k}" for k, share in by_k.items()) for name, by_k in shares.items()}
     texts["chance"] = f"{next(iter(shares['chance'].values())):.1%}"
     return [
-        "Precision (of the images nearest to each labelled image, the share that has its label): "
+        f"Precision (of the {word}s nearest to each labelled {word}, the share that has its label): "
         + "; ".join(f"{name}: {text}" for name, text in texts.items())
     ]
 
