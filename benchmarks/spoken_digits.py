@@ -54,12 +54,16 @@ def write(place: Path, out: Path, test_speakers: list[str]) -> Counter[str]:
     return counts
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", type=Path)
     parser.add_argument("--out", type=Path, default=Path("digits"))
     parser.add_argument("--test-speakers", nargs="+", default=["theo", "yweweler"])
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     counts = write(options.recordings, options.out, options.test_speakers)
     print(f"{counts['train']} recordings to learn from and {counts['test']} to test on, in {options.out}")
 

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import nibabel as nib
 import numpy as np
@@ -150,10 +151,23 @@ def test_analyze_is_a_volume_that_cannot_be_used(tmp_path):
     assert "Analyze 7.5" in sheet.bad[0][2]
 
 
-def test_what_is_read_elsewhere_is_called_by_its_own_word_where_images_are_wanted(tmp_path):
-    for number in range(3):
-        write_recording(tmp_path / f"{number}.wav", 0, number)
-    with pytest.raises(DataError) as told:
-        open_source(tmp_path, "image")
-    assert "it holds 3 recordings" in str(told.value)
-    assert "cannot be read" not in str(told.value)
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("a.WAV", b"RIFF0000WAVE", "recording"),
+        ("scan", bytes(128) + b"DICM", "volume"),
+        ("cloud.ply", b"ply\n", "cloud"),
+    ],
+)
+def test_what_is_read_elsewhere_is_called_by_its_own_word_where_images_are_wanted(name, content, word, tmp_path):
+    root = tmp_path / "d"
+    root.mkdir()
+    (root / name).write_bytes(content)
+    (root / "notes.txt").write_text("hello")
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.write(root / name, name)
+    for place in (root, tmp_path / "d.zip"):
+        with pytest.raises(DataError, match=f"it holds 1 {word}$"):
+            open_source(place)
+    write_image(root / "b.png", 0, 0)
+    assert f"left out: 1 {word}" in open_source(root).remarks

@@ -48,7 +48,7 @@ def test_images_are_dealt_out_evenly_and_alike():
         assert counts.max() - counts.min() <= 1
     assert np.array_equal(part, deal(labels, 0))
     assert not np.array_equal(part, deal(labels, 1))
-    with pytest.raises(DataError, match="3 labelled images"):
+    with pytest.raises(DataError, match="3 labelled samples"):
         deal(np.repeat([0, 1], [40, 3]), 0)
 
 
