@@ -164,8 +164,8 @@ def tune(device: str, settings: RuntimeSettings | None = None) -> str:
     if matmul == "onednn" and _onednn()[1] > EXACT:  # a run that began on another machine
         matmul, remark = "default", "oneDNN would not compute in fp32 on this CPU, so --matmul default is used."
     torch.set_float32_matmul_precision({"default": "highest", "onednn": "medium", "tf32": "high"}[matmul])
-    applied = {name: chosen[name] for name in ("attention", "allocator")} | {"matmul": matmul}
-    _Process.tuned = device, RuntimeSettings(device=device, **applied)
+    attention, allocator = chosen["attention"], chosen["allocator"]
+    _Process.tuned = device, RuntimeSettings(device=device, attention=attention, allocator=allocator, matmul=matmul)
     return remark
 
 
