@@ -291,7 +291,7 @@ def finish(config: Config, watch: Watch, log: Log, out: Path, console: Console) 
     (out / REPORT).unlink(missing_ok=True)  # so that a run with both this and a summary lacks nothing
     waited, (steps, seconds) = waiting_share(read(out / METRICS)), log.last
     forget(out)
-    summary = {"finished": True, "seconds": round(seconds, 1), "steps": steps, "memory_mb": memory_mb()}
+    summary = {"finished": True, "seconds": round(seconds, 3), "steps": steps, "memory_mb": memory_mb()}
     write_json(out / SUMMARY, summary | {"waiting": waited})
     if advice := waiting_advice(waited, config.data, config.runtime.device, config.record.machine.cores):
         console.print(advice, soft_wrap=True, style="yellow", highlight=False)

@@ -88,7 +88,7 @@ def fit_in_stages(
         if ranks.first:
             write_kept(config, objective, folder)
             forget(folder)
-            write_json(folder / SUMMARY, {"finished": True, "steps": steps, "seconds": round(told.last[1], 1)})
+            write_json(folder / SUMMARY, {"finished": True, "steps": steps, "seconds": round(told.last[1], 3)})
         ranks.wait()
 
     ranks = Ranks()
