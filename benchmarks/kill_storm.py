@@ -23,18 +23,23 @@ from pathlib import Path
 from typing import Any
 
 import forked_command
+import numpy as np
 import smoke
+import soundfile
 import torch
 
 CLOCK = {  # fields of JSON and of checkpoints that tell the time, the speed or the memory; docs/safety.md lists them
     *("seconds", "waited", "waiting", "images_per_second", "memory_mb", "memory", "expected", "latency", "window"),
-    *("forecast", "save_every", "saves"),
+    *("forecast", "save_every", "saves", "step_seconds", "judging_seconds"),
 }
 MEASURED = re.compile(  # the same in texts and pages: 0:05, 3.2 s, 685 MB, a share of the time, the curve of speed
     r"\b\d+(:\d\d)+\b|[\d.,]+ ?(ms|s|min|h|MB|GB|images/s)\b|\d+ %(?=</b><span>of the time waiting)|\([\d.]+ times\)"
     r'|src="data:image[^"]*"(?= alt="loss and speed)'
 )
-SECONDS = {  # the ninth cell of a row, in the tables of `ablate`
+WAITING = re.compile(r'<p class="note">\d+% of the time went into waiting[^<]*</p>\n?')  # said from a tenth on
+SECONDS = {  # the ninth cell of a row, in the tables of `ablate`; the seventh, in those of `tune`
+    "tuning.md": re.compile(r"^((?:\|[^|\n]*){6}\|)[^|\n]*", re.M),
+    "tuning.html": re.compile(r"((?:<td[^>]*>[^<]*</td>\s*){6})<td[^>]*>[^<]*</td>"),
     "ablation.md": re.compile(r"^((?:\|[^|\n]*){8}\|)[^|\n]*", re.M),
     "ablation.html": re.compile(r"((?:<td[^>]*>[^<]*</td>\s*){8})<td[^>]*>[^<]*</td>"),
 }
@@ -45,27 +50,21 @@ STEPS = ["--steps", "12", "--batch", "8", "--save-every", "3", "--keep-every", "
 TRAIN = ["--epochs", "2", "--batch", "8", "--log-every", "1", *FAST]
 RATE = ["--false-alarms", "0.2"]
 LABELS = ["--labels-per-class", "2", "--protocols", "knn", "full", "--epochs", "2", "--precision", "32"]
-STUDY = [
-    "--seeds",
-    "1",
-    "--steps",
-    "6",
-    "--batch",
-    "8",
-    "--finetune-epochs",
-    "1",
-    "--precision",
-    "32",
-    "--workers",
-    "0",
-]
+STUDY = ["--seeds", "1", "--steps", "6", "--batch", "8", "--precision", "32", "--workers", "0"]
 COMPARISON = ["--methods", "mae", "simclr", "--images", "48", "--model", smoke.MODEL, "--image-size", "32"]
 COMPARISON += ["--patch-size", "8", "--batch", "8", "--labels-per-class", "2", "--finetune-epochs", "1"]
 COMPARISON += ["--precision", "32", "--workers", "0"]
+TUNING = ["--axes", "mask.ratio=0.5,0.75", "--model", smoke.MODEL, "--image-size", "32", "--patch-size", "8"]
+SOUND = ["--modality", "audio(rate=8000, seconds=0.5)", "--model", smoke.MODEL, "--decoder", smoke.DECODER]
+SEVERAL = ["--modality", "multimodal(photo=image, grey=image, size=32, patch=8)", "--model", smoke.MODEL]
+DISTIL = ["--into", smoke.MODEL, "--epochs", "2", "--batch", "8", *FAST]
 DETECT = ["--input-size", "64", "--width", "16", "--rois", "16", "--jitter", "1", "1"]
 COMMANDS = {  # name -> arguments; {out} is the folder of the cycle, and what else there is lies beside it
     "pretrain": ["pretrain", "data", "--out", "{out}/run", *MODEL, *STEPS, *FAST],
     "pretrain with a probe": ["pretrain", "data", "--out", "{out}/run", *MODEL, *STEPS, *FAST, "--probe", "data"],
+    "pretrain on recordings": ["pretrain", "tones", "--out", "{out}/run", *SOUND, *STEPS, *FAST],
+    "pretrain on pairs": ["pretrain", "pairs", "--out", "{out}/run", *SEVERAL, *STEPS, *FAST],
+    "distil": ["distil", "run", "--on", "data", "--out", "{out}/student", *DISTIL],
     "transfer": ["transfer", "run", "--on", "data", "--out", "{out}/model", *TRAIN],
     "transfer, linear": ["transfer", "run", "--on", "data", "--protocol", "linear", "--out", "{out}/model", *TRAIN],
     "segment": ["transfer", "run", "--to", "segment", "--on", "maps", "--out", "{out}/model", *TRAIN],
@@ -83,8 +82,10 @@ COMMANDS = {  # name -> arguments; {out} is the folder of the cycle, and what el
     "export": ["export", "run", "--to", "timm", "--out", "{out}/exported"],
     "anomaly": ["anomaly", "fit", "run", "data", "--out", "{out}/finder", "--memory", "20", "--sets", "1", *RATE],
     "anomaly, apply": ["anomaly", "apply", "finder", "data/test", "--out", "{out}/judged", "--save-maps", "npy"],
-    "ablate": ["ablate", "data", "--out", "{out}/study", "--axes", "tokens", *STUDY, *MODEL],
+    "ablate": ["ablate", "data", "--out", "{out}/study", "--axes", "tokens", "--finetune-epochs", "1", *STUDY, *MODEL],
     "compare": ["compare", "data", "--out", "{out}/comparison", *COMPARISON],
+    "tune": ["tune", "data", "--out", "{out}/tuning", *TUNING, *STUDY],
+    "audit": ["audit", "model", "--on", "data", "--groups", "groups.csv", "--out", "{out}/audit"],
     "demo": ["demo", "--out", "{out}/demo"],
 }  # fmt: skip
 
@@ -123,6 +124,10 @@ def prepare(out: Path, names: Iterable[str]) -> dict[str, float]:
         smoke.labelled(out / "data")
         semantic(out / "maps")
         boxes(out / "boxes")
+        tones(out / "tones")
+        for kind, mode in (("photo", "RGB"), ("grey", "L")):
+            smoke.images(out / "pairs" / kind, 16, side=40, mode=mode)
+        groups(out / "data", out / "groups.csv")
         pretrain = ["pretrain", "data", "--out", "run", *MODEL, *STEPS, *FAST]
         for arguments in (pretrain, COMMANDS["transfer"], COMMANDS["anomaly"]):
             finish([argument.replace("{out}/", "") for argument in arguments], out)
@@ -202,6 +207,20 @@ def boxes(root: Path) -> None:
         (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
 
 
+def tones(root: Path) -> None:
+    """Recordings of half a second."""
+    root.mkdir(exist_ok=True)
+    for number in range(16):
+        wave = np.sin(np.arange(4000) * (0.05 + 0.02 * number))
+        soundfile.write(root / f"{number:03d}.wav", wave, 8000)
+
+
+def groups(data: Path, table: Path) -> None:
+    """Two groups of a data set's images, in turns."""
+    names = sorted(path.relative_to(data).as_posix() for path in data.rglob("*.jpg"))
+    table.write_text("path,side\n" + "".join(f"{name},{'left right'.split()[n % 2]}\n" for n, name in enumerate(names)))
+
+
 def fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -231,7 +250,7 @@ def content(path: Path) -> Any:
     if path.suffix == ".ckpt":
         return timeless(torch.load(path, map_location="cpu", weights_only=True))
     if path.suffix in (".html", ".md"):
-        text = MEASURED.sub("#", path.read_text())
+        text = MEASURED.sub("#", WAITING.sub("", path.read_text()))
         return SECONDS[path.name].sub(r"\1#", text) if path.name in SECONDS else text
     return path.read_bytes()
 

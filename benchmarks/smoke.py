@@ -44,11 +44,11 @@ def image(seed: int, side: int = 64) -> Image.Image:
     return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def images(folder: Path, count: int, seed: int = 0, side: int = 64) -> Path:
-    """`count` JPEG files in a folder."""
+def images(folder: Path, count: int, seed: int = 0, side: int = 64, mode: str = "RGB") -> Path:
+    """`count` JPEG files in a folder, in colour or grey ("L")."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        image(1000 * seed + number, side).save(folder / f"{number:03d}.jpg", quality=95)
+        image(1000 * seed + number, side).convert(mode).save(folder / f"{number:03d}.jpg", quality=95)
     return folder
 
 

@@ -55,6 +55,7 @@ def test_rounds_are_run_judged_and_written(study, data):
     assert "arxiv.org/abs/2111.06377" in page
     assert json.loads((study.path / "tuning.json").read_text()) == study.results
     assert study.results["next"].startswith("unmask pretrain")
+    assert f"--model '{TINY['model']}'" in study.results["next"]  # what the study was given, the next run gets too
     assert patch["axis"] == "patch_size"
 
 

@@ -133,7 +133,7 @@ def test_runs_of_the_axes_before_are_shared_and_unfinished_rounds_are_not_conclu
 
 
 def test_runs_of_one_length_have_equal_flops():
-    length = Length(steps=1000, flops=2e9, step=0.1, judging=5.0)
+    length = Length(steps=1000, flops=2e9, step_seconds=0.1, judging_seconds=5.0)
     assert length.steps_of(2e9, 1.0) == 1000
     assert length.steps_of(8e9, 0.5) == 125
     assert length.seconds(0.5) == pytest.approx(55.0)

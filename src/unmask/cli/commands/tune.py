@@ -217,4 +217,6 @@ def _facts(begun: Begun, bench: Bench, options: Tune) -> Facts:
         ("seeds of the last round", str(options.seeds)),
         ("machine", f"{config.record.machine.name}, precision {config.runtime.precision}"),
     ]
-    return Facts(on, begun.command, pairs, texts(options.data))
+    usual = Tune(options.data)
+    given = {name: value for name in PASSED_ON if (value := getattr(options, name)) != getattr(usual, name)}
+    return Facts(on, begun.command, pairs, texts(options.data), given)

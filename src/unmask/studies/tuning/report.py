@@ -36,6 +36,7 @@ class Facts:
     command: str
     pairs: list[tuple[str, str]]
     data: tuple[str, ...]  # the images, for the command to run next
+    given: Changes  # options of the study that this command shall have too
 
 
 def write_results(out: Path, outcomes: Sequence[Outcome], chosen: Changes, seconds: float, facts: Facts) -> Json:
@@ -43,7 +44,7 @@ def write_results(out: Path, outcomes: Sequence[Outcome], chosen: Changes, secon
     done = [outcome for outcome in outcomes if outcome.rounds and outcome.rounds[0].results]
     for outcome in done:
         save(draw_axis(outcome, facts.where), image_of(out, outcome))
-    command = next_command(facts.data, chosen)
+    command = next_command(facts.data, {**facts.given, **chosen})
     content = {"on": facts.where, "command": facts.command, "setting": dict(facts.pairs), "seconds": round(seconds, 1)}
     content |= {"axes": [to_json(outcome) for outcome in done], "chosen": dict(chosen), "next": command}
     content |= {"notes": list(NOTES), "literature": [row for outcome in done for row in literature(outcome)]}
@@ -84,11 +85,11 @@ def literature(outcome: Outcome) -> list[Mapping[str, str]]:
     return [row for row in rows if row["axis"] == outcome.axis.name]
 
 
-def next_command(data: Sequence[str], chosen: Changes) -> str:
-    """What to run with the settings that were better."""
+def next_command(data: Sequence[str], options: Changes) -> str:
+    """What to run: with the settings that were better, and those that the study was given."""
     words = ["unmask", "pretrain", *data]
-    for name, value in chosen.items():
-        text = [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
+    for name, value in options.items():
+        text = [str(part) for part in value] if isinstance(value, tuple | list) else [str(value)]
         words += [f"--{name.replace('_', '-')}", *text]
     return shlex.join(words)
 

@@ -41,8 +41,8 @@ class Length:
 
     steps: int  # of the baseline
     flops: float  # of a step of the baseline
-    step: float  # seconds of it
-    judging: float  # seconds in which a run is judged
+    step_seconds: float
+    judging_seconds: float  # of one run
 
     def steps_of(self, flops: float, share: float) -> int:
         """flops: of a step; share: of a whole run."""
@@ -50,7 +50,7 @@ class Length:
 
     def seconds(self, share: float) -> float:
         """Of one run with its judging, as expected."""
-        return share * self.steps * self.step + self.judging
+        return share * self.steps * self.step_seconds + self.judging_seconds
 
 
 @dataclass(frozen=True)
