@@ -252,6 +252,21 @@ def test_show_handles_a_large_photograph(finished, tmp_path):
     assert unmask.show(run.path, tmp_path / "large.jpg", out=tmp_path / "panel.png").exists()
 
 
+def test_show_draws_a_photograph_in_tiles_of_the_run_s_size(finished, tmp_path):
+    from support.photos import photo
+
+    run, folder = finished
+    side = run.config.data.image_size[0]
+    Image.fromarray(photo(1, 200, 300)).save(tmp_path / "wide.jpg")
+    usual = Image.open(unmask.show(run.path, tmp_path / "wide.jpg", out=tmp_path / "usual.png")).size
+    tiled = Image.open(unmask.show(run.path, tmp_path / "wide.jpg", size=3 * side, out=tmp_path / "tiled.png")).size
+    assert tiled[1] < usual[1]  # four tiles by three: wide, and not cut to a square
+    with pytest.raises(UserError, match=f"--size {side - 1}: .* smallest tile; give {side} or more"):
+        unmask.show(run.path, folder, size=side - 1, out=tmp_path / "p.png")
+    with pytest.raises(UserError, match="--size is of --what rebuild, features and attention"):
+        unmask.show(run.path, folder, what="masks", size=2 * side, out=tmp_path / "p.png")
+
+
 def test_show_refuses_weights_without_a_decoder(finished, tmp_path):
     run, folder = finished
     with pytest.raises(UserError, match="decoder"):

@@ -24,9 +24,15 @@ FILM_SIDE = 256  # largest side of an image in the film, in pixels
 
 @torch.no_grad()
 def rows(
-    model: Rebuilder, x: Shaped[Tensor, "b c *size"], mask: Mask, titles: list[str], true_statistics: bool
+    model: Rebuilder,
+    x: Shaped[Tensor, "b c *size"],
+    mask: Mask,
+    titles: list[str],
+    true_statistics: bool,
+    limits: tuple[float, float] | None = None,
 ) -> list[Row]:
-    """One row per sample of a raw batch, laid out as its modality says; the model must be in eval mode."""
+    """One row per sample of a raw batch, laid out as its modality says; the model must be in eval mode. limits: values
+    of images drawn as black and white; None: each sample's own, as `value_range` finds them."""
     rebuilt, encoder, hidden = rebuild(model, x, mask), model.encoder, hidden_pixels(model, mask)
     modality = make_modality(encoder.modality)
     flat = modality.flat
@@ -55,7 +61,7 @@ def rows(
     errors = torch.cat([errors, torch.zeros_like(x[:, errors.shape[1] :], dtype=errors.dtype)], dim=1)
     result = []
     for i, title in enumerate(titles):
-        low, high = value_range(flat(modality.as_drawn(x[i], x[i])))
+        low, high = limits or value_range(flat(modality.as_drawn(x[i], x[i])))
         nothing = ~flat(valued[i]).any(dim=0).cpu().numpy()
         columns = {}
         for name, view in views.items():
@@ -152,8 +158,8 @@ def hidden_pixels(model: Rebuilder, mask: Mask) -> Bool[Tensor, "b _ *size"]:
     return hidden if hidden.shape[1] == 1 else torch.cat([hidden, told], dim=1)
 
 
-def draw(rows: list[Row], path: Path) -> None:
-    """Writes the panel: one row per image, one error scale for all rows."""
+def draw(rows: list[Row], path: Path, remark: str = "") -> None:
+    """Writes the panel: one row per image, one error scale for all rows. remark: below it, beside what columns mean."""
     maps = [row.columns["error"] for row in rows if "error" in row.columns]
     note = "rebuilt: the hidden patches only"
     if any("*" in name for name in rows[0].columns):
@@ -163,6 +169,7 @@ def draw(rows: list[Row], path: Path) -> None:
             "  * uses each hidden patch's true mean and deviation, which the model cannot know"
         )
     note += ".  error: in standard deviations of the data." if maps else "."
+    note += f"  {remark}." if remark else ""
     brightest = max((float(np.quantile(errors, 0.99)) for errors in maps), default=0.0) or 1.0
     draw_panel(rows, path, note, cell=2.0, scale=brightest)
 

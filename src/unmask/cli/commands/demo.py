@@ -23,25 +23,36 @@ RECIPE = {  # a network small enough to learn something in 100 seconds on two co
     "hours": 100 / 3600,
 }
 
+WHOLE = ("astronaut", "camera", "chelsea", "coffee", "coins", "retina")  # what one recognises at a glance
+DRAWN = 256  # pixels of the shorter side, in tiles of 32
+
 
 @verb(Demo)
 def demo(options: Demo) -> Run:
     """Writes the photographs as a folder of files, then runs pretrain, show, evaluate and report on it."""
     console, out = make_console(), Path(options.out)
     data = out.with_name(out.name + "-images")
-    write_images(data)
+    photographs = out.with_name(out.name + "-photographs")
+    write_images(data, photographs)
     console.print(f"12 photographs as crops: left halves in {data}/train, right halves in {data}/test", soft_wrap=True)
     run = pretrain(data, out=out, device=options.device, **RECIPE)
     assert run is not None  # only a dry run gives none
-    show(run.path, data / "test", out=out / "panel.png", most=6, device=options.device)
+    panel = {"out": out / "panel.png", "size": DRAWN, "true_statistics": False, "device": options.device}
+    show(run.path, photographs, **panel)
+    console.print("The photographs in the panel are whole: it has learned from crops of their left halves only.")
     evaluate(run.path, on=data, evaluators=("knn", "linear"), device=options.device)
     console.print(f"Open {(out / 'report.html').resolve()}", soft_wrap=True)
     return run
 
 
-def write_images(folder: Path) -> None:
-    """The crops as PNG files in train/<photograph>/ and test/<photograph>/; files that exist are kept."""
+def write_images(folder: Path, photographs: Path) -> None:
+    """The crops as PNG files in train/<photograph>/ and test/<photograph>/, and some whole photographs beside them;
+    files that exist are kept."""
     source = Photographs()
+    photographs.mkdir(parents=True, exist_ok=True)
+    for name in WHOLE:
+        if not (path := photographs / f"{name}.png").exists():
+            source.photograph(name).save(path)
     for row, item in enumerate(source.items):
         path = folder / item.name
         if not path.exists():

@@ -1,5 +1,6 @@
 """The command `show`, step by step: open the run, read the images, mask, reconstruct, draw."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from unmask.models.encoder import Encoder
 from unmask.plain import numbers, texts
 from unmask.report.panel import Row, draw_panel
 from unmask.report.reconstruction import draw, hidden_pixels, rebuild, rows
+from unmask.report.tiles import InTiles, cut, tiled_row
 from unmask.runs.run import CONFIG, Run
 from unmask.runtime.machine import machine, tune
 from unmask.runtime.progress import doing, make_console, tracked
@@ -28,6 +30,7 @@ from unmask.training.objective import Objective, Rebuilder, drawn_by
 from unmask.weights.known import SUFFIXES as WEIGHTS
 
 __all__ = ["show"]
+IN_TILES = "Each tile of the model's size is masked and rebuilt by itself"
 ALONE = (224, 224), 16  # image and patch size at which masks are drawn without a model
 
 
@@ -51,7 +54,7 @@ def show(options: Show) -> Path:
     if options.what == "rebuild":
         path.parent.mkdir(parents=True, exist_ok=True)
         rebuilt, played = rebuilt_rows(options, device, path)
-        draw(rebuilt, path)
+        draw(rebuilt, path, "" if options.size is None else IN_TILES)
         for sentence in played:
             make_console().print(sentence, soft_wrap=True, highlight=False)
     else:
@@ -70,16 +73,23 @@ def rebuilt_rows(options: Show, device: str, path: Path) -> tuple[list[Row], lis
     data = run.config.data
     size = data.image_size
     modality = make_modality(data.modality)
-    names, images = read_images(options.images, options.most, size, data.channels, modality.whole(size), data.modality)
+    view, decoded = modality.whole(size), size
+    if options.size is not None:
+        decoded = tiled_size(options.size, size, data.modality)
+        view = InTiles(options.size, (size[0], size[1]))
+    names, images = read_images(options.images, options.most, decoded, data.channels, view, data.modality)
     wanted = texts(options.mask) or (run.config.method.mask or "random",)
     makers = {text: MaskMaker(text, objective, options.progress) for text in named(wanted, numbers(options.ratio))}
     panel: list[Row] = []
     played = list(filter(None, [modality.legend(data.channels)]))
     for place, (name, image) in enumerate(zip(names, images)):
-        x = image[None].to(device)
+        x = (image[None] if options.size is None else cut(image, size)).to(device)
         for text, maker in makers.items():
             mask = maker(x, torch.Generator().manual_seed(options.seed + place))
             title = f"{name}\n{text}" if len(makers) > 1 else name
+            if options.size is not None:
+                panel.append(tiled_row(objective, image.to(device), mask, title, options.true_statistics))
+                continue
             panel += rows(objective, x, mask, [title], options.true_statistics)
             number, rebuilt = len(panel), rebuild(objective, x, mask)
             for what, sample in (("input", x), ("rebuilt", rebuilt)):
@@ -89,6 +99,19 @@ def rebuilt_rows(options: Show, device: str, path: Path) -> tuple[list[Row], lis
             file = modality.animate(x[0].cpu(), rebuilt[0].cpu(), hidden, path.with_name(f"{path.stem}-{number}"))
             played += [] if file is None else [f"{file}: input, visible and rebuilt, side by side"]
     return panel, played
+
+
+def tiled_size(shorter: int, size: Sequence[int], modality: str) -> tuple[int, int]:
+    """Pixels at which images are read to be drawn in tiles. Raises UserError where tiles have no meaning."""
+    if modality != IMAGE:
+        word = make_modality(modality).word
+        raise UserError(f"--size {shorter}: images are drawn in tiles; this run saw {word}s, which are drawn whole")
+    if shorter < max(size):
+        raise UserError(
+            f"--size {shorter}: the run sees {size[0]} x {size[1]} pixels, which is the smallest tile; give"
+            f" {max(size)} or more"
+        )
+    return shorter, shorter
 
 
 def masked_rows(options: Show, device: str) -> tuple[list[Row], str]:

@@ -48,7 +48,7 @@ class Show(EncoderOptions):
     seed: NonNegativeInt = 0  # seed of the masks
     true_statistics: bool = True  # rebuild: leave out the column that uses each hidden patch's true mean and deviation
     block: int = -1  # features, attention: which block (for Hiera, which stage), from 0, or from -1 backwards
-    # features, attention: pixels of the shorter side; by default the encoder's size
+    # pixels of the shorter side; by default the model's size. rebuild: in tiles of that size, each masked by itself
     size: Annotated[int, Ge(2)] | None = None
     background: bool = True  # features: leave out the background, which the first component tells apart
     device: str = "auto"  # cuda, mps or cpu; by default the first of these that this machine has
@@ -69,8 +69,10 @@ class Show(EncoderOptions):
                 f"--ratio, --mask and --progress are of --what rebuild and --what masks; for {self.what} nothing is"
                 " hidden"
             )
-        if hides and (self.size is not None or self.block != -1):
-            raise UserError("--size and --block are of --what features and --what attention")
+        if hides and self.block != -1:
+            raise UserError("--block is of --what features and --what attention")
+        if self.what == "masks" and self.size is not None:
+            raise UserError("--size is of --what rebuild, features and attention")
         if self.what == "rebuild" and (given := reading_of(self)):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise UserError(f"{flags}: of --what features and --what attention; a decoder rebuilds what it was made on")

@@ -35,7 +35,7 @@ class Demo(Source):
     def read(self, index: int) -> np.ndarray:
         """A crop, uint8 h w 3: where and how large is a pure function of the index."""
         photo, split, number = self.places[index]
-        image = self._photograph(photo)
+        image = self.photograph(photo)
         rng = np.random.default_rng(mix(PHOTOGRAPHS.index(photo), split == "test", number))
         crop = self._crop(image, split, rng)
         for _ in range(TRIES):  # plain black or white corners are alike in several photographs, and no task
@@ -52,7 +52,8 @@ class Demo(Source):
         box = (left, top, left + side, top + side)
         return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box, reducing_gap=None))
 
-    def _photograph(self, name: str) -> Image.Image:
+    def photograph(self, name: str) -> Image.Image:
+        """The whole of one, 512 pixels high."""
         if name not in self._photographs:
             from skimage import data
 
