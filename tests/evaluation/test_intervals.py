@@ -7,7 +7,18 @@ import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
-from unmask.evaluation.intervals import LEVEL, bootstrap, difference, paired_difference, student, wilson
+from unmask.evaluation.intervals import (
+    LEVEL,
+    Spread,
+    bootstrap,
+    difference,
+    paired_difference,
+    repeated_difference,
+    spread_of_differences,
+    spread_within,
+    student,
+    wilson,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -98,3 +109,39 @@ def test_intervals_of_a_difference_hold_the_truth_and_use_the_pairs():
     assert np.mean(width) < 0.8 * apart
     same = np.ones(20, bool)
     assert paired_difference(same, same)[1] < 0 < paired_difference(same, same)[2]
+
+
+def test_a_spread_over_all_settings_is_of_two_settings_their_own_and_of_more_is_nearer_to_the_truth():
+    rng = np.random.default_rng(0)
+    two = rng.normal(size=(2, 3))
+    pooled = spread_of_differences(two)
+    own = spread_within((two[0] - two[1])[None])
+    assert (pooled.deviation, pooled.freedom) == (pytest.approx(own.deviation), own.freedom)
+    assert spread_of_differences(two[:, :1]) is spread_of_differences(two[:1]) is spread_within(two[:, :1]) is None
+
+    def covered(settings, repetitions):
+        """Share of intervals that hold a difference of zero, and their mean width; settings are alike, repetitions
+        shift all of them."""
+        hits, widths = [], []
+        for _ in range(400):
+            means = rng.normal(size=(settings, repetitions)) + 3 * rng.normal(size=repetitions)
+            spread = spread_of_differences(means)
+            half = stats.t.ppf(0.975, spread.freedom) * spread.deviation / repetitions**0.5
+            hits.append(abs((means[0] - means[1]).mean()) <= half)
+            widths.append(half)
+        return np.mean(hits), np.mean(widths)
+
+    (two_hit, two_wide), (five_hit, five_wide) = covered(2, 2), covered(5, 2)
+    assert 0.92 < two_hit < 0.98
+    assert 0.92 < five_hit < 0.98
+    assert five_wide < two_wide / 3
+
+
+def test_repetitions_take_the_spread_that_is_told():
+    first, second = np.zeros((2, 2, 400), bool)
+    first[0, :200] = first[1, :220] = second[:, :200] = True
+    own, told = repeated_difference(first, second), repeated_difference(first, second, spread=Spread(0.0, 5))
+    assert own[0] == told[0] == pytest.approx(0.025)
+    images = [paired_difference(a, b) for a, b in zip(first, second)]
+    assert told[1] == pytest.approx(0.025 - np.mean([mean - low for mean, low, _ in images]))
+    assert own[1] < told[1]

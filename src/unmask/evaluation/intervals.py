@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 LEVEL = 0.95  # of all intervals, so that chance is not mistaken for an effect of pretraining
 
@@ -82,8 +83,38 @@ def _newcombe(
     return p - q, max(-1.0, p - q - below), min(1.0, p - q + above)
 
 
-def repeated(values: Bool[np.ndarray, "r n"], level: float = LEVEL) -> tuple[float, float, float]:
-    """Mean accuracy over r repetitions (seeds, draws of labels) on the same n test images, and its interval.
+@dataclass(frozen=True)
+class Spread:
+    """What repetitions add to a mean's uncertainty."""
+
+    deviation: float  # standard deviation of a repetition
+    freedom: int  # degrees of freedom that it is estimated with
+
+
+def spread_within(means: Float[np.ndarray, "v r"]) -> Spread | None:
+    """Of r repetitions of each of v settings, taken as the same for all settings; None for one repetition."""
+    if means.shape[1] < 2:
+        return None
+    return Spread(math.sqrt(float(means.var(axis=1, ddof=1).mean())), means.shape[0] * (means.shape[1] - 1))
+
+
+def spread_of_differences(means: Float[np.ndarray, "v r"]) -> Spread | None:
+    """Of the difference of any two of v settings in r paired repetitions, taken as the same for all pairs: the
+    residuals of the analysis of variance with settings and repetitions (randomised blocks). With two settings, that of
+    their own differences. None for one repetition or one setting."""
+    settings, repetitions = means.shape
+    if min(settings, repetitions) < 2:
+        return None
+    residuals = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0, keepdims=True) + means.mean()
+    freedom = (settings - 1) * (repetitions - 1)
+    return Spread(math.sqrt(2 * float((residuals**2).sum()) / freedom), freedom)
+
+
+def repeated(
+    values: Bool[np.ndarray, "r n"], level: float = LEVEL, spread: Spread | None = None
+) -> tuple[float, float, float]:
+    """Mean accuracy over r repetitions (seeds, draws of labels) on the same n test images, and its interval. spread: of
+    a repetition, where more than these tell it; by default theirs.
 
     The uncertainty of the images (Wilson) and that of the repetitions (Student) are added as squares, as Newcombe adds
     those of two proportions. With one repetition, that of the images alone.
@@ -91,27 +122,36 @@ def repeated(values: Bool[np.ndarray, "r n"], level: float = LEVEL) -> tuple[flo
     singles = [wilson(int(row.sum()), len(row), level) for row in values]
     means = values.mean(axis=1)
     return _square_and_add(means, [m - low for m, (low, _) in zip(means, singles)],
-                           [high - m for m, (_, high) in zip(means, singles)], level, 0.0)  # fmt: skip
+                           [high - m for m, (_, high) in zip(means, singles)], level, 0.0, spread)  # fmt: skip
 
 
 def repeated_difference(
-    first: Bool[np.ndarray, "r n"], second: Bool[np.ndarray, "r n"], level: float = LEVEL
+    first: Bool[np.ndarray, "r n"],
+    second: Bool[np.ndarray, "r n"],
+    level: float = LEVEL,
+    spread: Spread | None = None,
 ) -> tuple[float, float, float]:
     """Mean accuracy of `first` minus that of `second` over r paired repetitions on the same n test images, and its
     interval: as in `repeated`, with Newcombe's paired interval for the images."""
     singles = [paired_difference(a, b, level) for a, b in zip(first, second, strict=True)]
     means = np.array([single[0] for single in singles])
-    return _square_and_add(means, [m - low for m, low, _ in singles], [high - m for m, _, high in singles], level, -1.0)
+    below, above = [m - low for m, low, _ in singles], [high - m for m, _, high in singles]
+    return _square_and_add(means, below, above, level, -1.0, spread)
 
 
 def _square_and_add(
-    means: np.ndarray, below: Sequence[float], above: Sequence[float], level: float, least: float
+    means: np.ndarray,
+    below: Sequence[float],
+    above: Sequence[float],
+    level: float,
+    least: float,
+    spread: Spread | None,
 ) -> tuple[float, float, float]:
     """below, above: distances of the limits over images from each repetition's mean; least: of the statistic."""
-    mean, spread = float(means.mean()), 0.0
-    if len(means) > 1:
+    mean, half = float(means.mean()), 0.0
+    if (spread := spread or spread_within(means[None])) is not None:
         from scipy.stats import t
 
-        spread = float(t.ppf((1 + level) / 2, len(means) - 1)) * float(means.std(ddof=1)) / math.sqrt(len(means))
-    low, high = math.hypot(float(np.mean(below)), spread), math.hypot(float(np.mean(above)), spread)
+        half = float(t.ppf((1 + level) / 2, spread.freedom)) * spread.deviation / math.sqrt(len(means))
+    low, high = math.hypot(float(np.mean(below)), half), math.hypot(float(np.mean(above)), half)
     return mean, max(least, mean - low), min(1.0, mean + high)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from unmask.evaluation.intervals import LEVEL, repeated, repeated_difference
+from unmask.evaluation.intervals import LEVEL, repeated, repeated_difference, spread_of_differences, spread_within
 from unmask.files import Json
 from unmask.studies.ablation.axes import Axis, Value
 from unmask.studies.comparison.judging import unpacked
@@ -138,6 +138,10 @@ def _round(
 
     by_value = {value.key: runs(value) for value in values}
     level = 1 - (1 - LEVEL) / max(1, len(values) - 1)  # Bonferroni: the best is chosen among all
+    whole = [runs for runs in by_value.values() if len(runs) == len(seeds)]
+    means = np.array([[float(unpacked(runs[seed]["correct"]).mean()) for seed in seeds] for runs in whole])
+    within = spread_within(means) if whole else None
+    between = spread_of_differences(means) if whole else None
     results, diverged = [], []
     for value in values:
         mine, base = by_value[value.key], by_value[own]
@@ -149,9 +153,9 @@ def _round(
         common = [seed for seed in mine if seed in base]
         difference = None
         if value.key != own and common:
-            difference = repeated_difference(_stack(mine, common), _stack(base, common), level)
+            difference = repeated_difference(_stack(mine, common), _stack(base, common), level, between)
         losses, seconds = ([float(line[name]) for line in mine.values()] for name in ("loss", "seconds"))
-        accuracy = repeated(_stack(mine, list(mine)))
+        accuracy = repeated(_stack(mine, list(mine)), spread=within)
         mean_loss, mean_seconds = float(np.mean(losses)), float(np.mean(seconds))
         results.append(Result(value, label, accuracy, difference, len(mine), mean_loss, mean_seconds))
     return Round(rung, results, diverged)
