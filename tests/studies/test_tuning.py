@@ -171,4 +171,8 @@ def test_the_command_to_go_on_with_can_be_typed_and_sources_stand_beside():
     line = "unmask pretrain photos --mask 'random(ratio=0.9)' --image-size 64 32 --patch-size 4"
     assert next_command(("photos",), chosen) == line
     ratio = outcome_of("mask.ratio=0.75,0.9", {"0.75": 0.6, "0.9": 0.5})
-    assert any("75 %" in row["text"] and "arxiv" in row["source"] for row in literature(ratio))
+    assert any("75 %" in row["text"] and "arxiv" in row["source"] for row in literature(ratio, "image"))
+    assert [row["text"] for row in literature(ratio, "audio")] == [
+        "spectrograms, AudioMAE: 80 % of all units, without structure"
+    ]
+    assert not literature(ratio, "series")

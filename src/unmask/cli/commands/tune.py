@@ -19,7 +19,7 @@ from unmask.plain import numbers, texts
 from unmask.planning.build import flops_per_image
 from unmask.planning.initial_weights import initial
 from unmask.planning.pretrain import Given, make_plan
-from unmask.registry import keep_sources, require
+from unmask.registry import keep_sources, parse, require
 from unmask.runs.config import Config, typed
 from unmask.runs.run import make_encoder
 from unmask.runtime import stopwatch
@@ -219,4 +219,4 @@ def _facts(begun: Begun, bench: Bench, options: Tune) -> Facts:
     ]
     usual = Tune(options.data)
     given = {name: value for name in PASSED_ON if (value := getattr(options, name)) != getattr(usual, name)}
-    return Facts(on, begun.command, pairs, texts(options.data), given)
+    return Facts(on, begun.command, pairs, texts(options.data), given, parse(config.data.modality)[0])

@@ -37,6 +37,7 @@ class Facts:
     pairs: list[tuple[str, str]]
     data: tuple[str, ...]  # the images, for the command to run next
     given: Changes  # options of the study that this command shall have too
+    kind: str  # of data, as modalities are named
 
 
 def write_results(out: Path, outcomes: Sequence[Outcome], chosen: Changes, seconds: float, facts: Facts) -> Json:
@@ -47,7 +48,10 @@ def write_results(out: Path, outcomes: Sequence[Outcome], chosen: Changes, secon
     command = next_command(facts.data, {**facts.given, **chosen})
     content = {"on": facts.where, "command": facts.command, "setting": dict(facts.pairs), "seconds": round(seconds, 1)}
     content |= {"axes": [to_json(outcome) for outcome in done], "chosen": dict(chosen), "next": command}
-    content |= {"notes": list(NOTES), "literature": [row for outcome in done for row in literature(outcome)]}
+    content |= {
+        "notes": list(NOTES),
+        "literature": [row for outcome in done for row in literature(outcome, facts.kind)],
+    }
     write_json(out / RESULT, content)
     markdown = _markdown(done, command, seconds, facts)
     write_atomically(out / TABLES, lambda part: part.write_text(markdown, encoding="utf-8"))
@@ -64,7 +68,7 @@ def write_results(out: Path, outcomes: Sequence[Outcome], chosen: Changes, secon
                 paragraph(outcome.sentence),
                 image(image_of(out, outcome), f"accuracy by {outcome.axis.title}"),
                 table(lines_of(outcome), ("", "", "n")),
-                *(note(f"Elsewhere: {row['text']}. {row['source']}.") for row in literature(outcome)),
+                *(note(f"Elsewhere: {row['text']}. {row['source']}.") for row in literature(outcome, facts.kind)),
             )
             for outcome in done
         ),
@@ -79,10 +83,10 @@ def image_of(out: Path, outcome: Outcome) -> Path:
     return out / f"{outcome.axis.name}.png"
 
 
-def literature(outcome: Outcome) -> list[Mapping[str, str]]:
-    """What others found along this axis, with their sources."""
+def literature(outcome: Outcome, kind: str) -> list[Mapping[str, str]]:
+    """What others found along this axis on this kind of data, with their sources."""
     rows = parse_json(Path(__file__).with_name("literature.json").read_text(encoding="utf-8"))
-    return [row for row in rows if row["axis"] == outcome.axis.name]
+    return [row for row in rows if row["axis"] == outcome.axis.name and kind in row["kinds"]]
 
 
 def next_command(data: Sequence[str], options: Changes) -> str:
@@ -120,6 +124,6 @@ def _markdown(outcomes: Sequence[Outcome], command: str, seconds: float, facts: 
         heading, *rest = lines_of(outcome)
         rows = "\n".join(f"| {' | '.join(line)} |" for line in (heading, ["---"] * len(heading), *rest))
         texts += [f"## {outcome.axis.title}", f"![{outcome.axis.title}]({image_of(Path(), outcome)})", rows]
-        texts += [f"- Elsewhere: {row['text']}. {row['source']}." for row in literature(outcome)]
+        texts += [f"- Elsewhere: {row['text']}. {row['source']}." for row in literature(outcome, facts.kind)]
     texts += ["## Setting", "\n".join(f"- {name}: {value}" for name, value in facts.pairs), *NOTES]
     return "\n\n".join([*texts, f"```\n{facts.command}\n```"]) + "\n"
