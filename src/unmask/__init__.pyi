@@ -15,6 +15,7 @@ from unmask.evaluation.doctor.diagnosis import Diagnosis as Diagnosis
 from unmask.evaluation.verdict import Verdict as Verdict
 from unmask.runs.run import Run as Run
 from unmask.studies.advice.answer import Advice as Advice
+from unmask.studies.advice.other_kinds import KindAdvice as KindAdvice
 from unmask.studies.auditing.results import Audit as Audit
 from unmask.studies.label_curve.curve import Curve as Curve
 from unmask.studies.robustness.results import Stress as Stress
@@ -56,10 +57,10 @@ def ablate(
 ) -> None: ...
 def advise(
     data: str | Path | Sequence[str | Path], *, out: str | Path | None = None,
-    on: str | Path | Sequence[str | Path] = (), device: str = 'auto', kind: str | None = None,
-    against: str | Sequence[str] = (), parts: str | Sequence[str] = (), minutes: float | None = None,
-    config: str | Path | None = None
-) -> Advice: ...
+    on: str | Path | Sequence[str | Path] = (), device: str = 'auto', modality: str | None = None,
+    kind: str | None = None, against: str | Sequence[str] = (), parts: str | Sequence[str] = (),
+    minutes: float | None = None, config: str | Path | None = None
+) -> Advice | KindAdvice: ...
 @overload
 def anomaly(
     action: Literal['fit'], model: str | Path = '', images: str | Path | Sequence[str | Path] = (), *,
@@ -175,12 +176,13 @@ def export(
 def labels(
     run: str | Path, *, out: str | Path | None = None, on: str | Path | Sequence[str | Path] = (), to: str = 'classify',
     epochs: float | None = None, device: str = 'auto', images: str | Path | None = None,
-    classes: str | Path | None = None, most: int | None = None, most_test: int | None = None,
+    classes: str | Path | None = None, void: str | Sequence[str] | None = None, most: int | None = None,
+    most_test: int | None = None,
     labels_per_class: int | str | Sequence[int | str] = ('1', '2', '5', '10', '25', '50', '100', 'all'),
     fractions: float | Sequence[float] = (), crop_size: int | str | Sequence[int] | None = None,
-    side: int | None = None, mean: float | Sequence[float] = (), std: float | Sequence[float] = (),
-    weights_size: int | str | Sequence[int] | None = None, ema: bool = False, student: bool = False,
-    head: str | None = None, against: str | Sequence[str] = (), parts: str | Sequence[str] = (),
+    side: int | None = None, max_bad: float | None = None, mean: float | Sequence[float] = (),
+    std: float | Sequence[float] = (), weights_size: int | str | Sequence[int] | None = None, ema: bool = False,
+    student: bool = False, head: str | None = None, against: str | Sequence[str] = (), parts: str | Sequence[str] = (),
     protocols: str | Sequence[str] = ('knn', 'linear', 'full'), draws: int = 3, seed: int = 0, precision: str = 'auto',
     jobs: int | None = None, config: str | Path | None = None
 ) -> Curve: ...

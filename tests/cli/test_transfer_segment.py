@@ -176,6 +176,32 @@ def test_the_label_curve_trains_on_the_same_parts_and_goes_on_where_it_stopped(r
         unmask.labels(run, **(options | {"protocols": ("knn",)}))
 
 
+def test_what_is_no_class_for_transfer_is_none_for_the_label_curve(run, data, place, monkeypatch):
+    given = {"to": "segment", "on": data, "fractions": (0.5,), "draws": 1, "epochs": 1, "protocols": ("linear",)}
+    given |= {"crop_size": 40, "device": "cpu", "precision": "32", "max_bad": 0.4}
+    opened = []
+    real = segment_study.read_labelled
+    monkeypatch.setattr(
+        segment_study,
+        "read_labelled",
+        lambda make, on, options, *a: opened.append(options) or real(make, on, options, *a),
+    )
+    plain = unmask.labels(run, out=place / "plain", **given)
+    name = plain.classes[0]
+    void = unmask.labels(run, out=place / "void", void=name, **given)
+    assert void.classes == plain.classes[1:]
+    assert [p.accuracy for p in void.points] != [p.accuracy for p in plain.points]
+    assert [(options.void, options.max_bad) for options in opened] == [(None, 0.4), ((name,), 0.4)]
+    with pytest.raises(UserError):  # finished trainings are of other classes
+        unmask.labels(run, out=place / "plain", void=name, **given)
+
+
+@pytest.mark.parametrize(("option", "value"), [("void", "sky"), ("max_bad", 0.1)])
+def test_what_reads_masks_is_refused_for_label_curves_of_classes(option, value, run, data, place):
+    with pytest.raises(UserError, match=f"--{option.replace('_', '-')} is for --to segment"):
+        unmask.labels(run, on=data, out=place / "wrong", **{option: value})
+
+
 def test_a_segmenter_that_answers_one_class_for_every_pixel_is_told_first():
     maps = [(np.zeros((4, 5), np.uint8), np.repeat(np.uint8([0, 0, 0, 1]), 5).reshape(4, 5))]
     words = headline(overlap(maps, ["ground", "cell"]), ["ground", "cell"])

@@ -117,7 +117,7 @@ def _before_after(out: Path, config: Config) -> Markup:
         paragraph(f"It went on from {origin}. Licence of these weights: {licence}."),
         verdict(continued.get("sentence", "")),
         image(out / "panel_before.png", "rebuilt before", before),
-        image(out / "panel_after.png", "rebuilt after", "After, the same images and masks"),
+        image(out / "panel_after.png", "rebuilt after", f"After, the same {config.data.word}s and masks"),
         *(note(remark) for remark in weights["remarks"]),
     )
 
@@ -154,7 +154,7 @@ def _curves(steps: Records, records: Records, config: Config) -> Figure:
     beside = ", and what trivial predictors reach on this data" if config.record.context else ""
     loss.set(xlabel="epoch", ylabel=_loss_word(config), title=f"Loss{beside}")
     rate.plot(epochs, [r["images_per_second"] for r in steps], color=BLUE, lw=1.2)
-    rate.set(xlabel="epoch", title="Images per second", ylim=(0, None))
+    rate.set(xlabel="epoch", title=f"{config.data.word.capitalize()}s per second", ylim=(0, None))
     if probes:
         batch, count = config.training.batch, config.data.count
         keys = sorted({key for r in probes for key in r if key.startswith("probe_")})

@@ -33,7 +33,7 @@ from unmask.runtime.distributed.data_parallel import make_devices
 from unmask.runtime.machine import Machine, choices, machine, tune
 from unmask.runtime.progress import make_console
 from unmask.studies.ablation.any_axis import needs_plan, read_axes, replanned
-from unmask.studies.ablation.axes import BASELINE, Axis, Changes, chosen, decoder_size, make_axes
+from unmask.studies.ablation.axes import BASELINE, IMAGES, Axis, Changes, chosen, decoder_size, make_axes
 from unmask.studies.ablation.findings import records_in, scratch
 from unmask.studies.ablation.forecast import Forecast, make_forecast
 from unmask.studies.ablation.one_run import Bench, Doing
@@ -52,9 +52,9 @@ PASSED_ON = (
     "model", "modality", "image_size", "patch_size", "channels", "decoder", "batch", "lr", "seed", "precision",
     "device", "workers", "max_bad",
 )  # fmt: skip
-NOISE = (
+NOISE = (  # {word}: what one sample is called
     "Intervals are 95 %, Student's over seeds; differences are paired by seed. Of twenty comparisons one is apart by"
-    " chance. Test images are the same for all, so their choice is not in the intervals."
+    " chance. Test {word}s are the same for all, so their choice is not in the intervals."
 )
 
 
@@ -143,7 +143,9 @@ def ablate(options: Ablate) -> Ablation | None:
         run_pieces(doing.work(options.jobs), _pieces(axes, forecast, options), records, console, _said)
     finally:  # finished runs are worth a report, however the study ends
         results = write_results(out, axes, records.lines, facts) if records.lines else {}
-    console.print(f"{len(records.lines)} runs. Tables, images and report: {out / PAGE}, {out / RESULT}", soft_wrap=True)
+    console.print(
+        f"{len(records.lines)} runs. Tables, figures and report: {out / PAGE}, {out / RESULT}", soft_wrap=True
+    )
     return Ablation(out, results)
 
 
@@ -234,7 +236,7 @@ def _facts(command: str, bench: Bench, axes: list[Axis], remarks: list[str], opt
         ("model", encoder_words(config)),
         ("decoder", config.method.decoder),
         ("mask and target", f"{config.method.mask}; {config.method.target} (the paper's ablations: raw pixels)"),
-        ("equal for all", options.equal),
+        ("equal for all", samples if options.equal == IMAGES else options.equal),
         ("augmentation", f"random crops of {config.data.crop:g} to 1 of the area, mirrored: {config.data.flip}"),
         (
             "pretraining",
@@ -245,4 +247,5 @@ def _facts(command: str, bench: Bench, axes: list[Axis], remarks: list[str], opt
         ("seeds", ", ".join(str(options.seed + i) for i in range(options.seeds))),
         ("machine", f"{config.record.machine.name}, precision {config.runtime.precision}"),
     ]
-    return Facts(on, command, baseline, len(_values(axes)) * options.seeds, [NOISE, *remarks])
+    notes = [NOISE.format(word=config.data.word), *remarks]
+    return Facts(on, command, baseline, len(_values(axes)) * options.seeds, notes, config.data.word)

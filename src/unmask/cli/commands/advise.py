@@ -13,6 +13,7 @@ from unmask.cli.options.advise import Advise
 from unmask.cli.outputs import choose_place, require_folder, say_replaced
 from unmask.cli.verb import verb
 from unmask.data.shards.stream import is_stream
+from unmask.data.source import Source
 from unmask.errors import DataError, UserError
 from unmask.files import Json, write_json
 from unmask.plain import texts
@@ -23,8 +24,9 @@ from unmask.studies.advice import commands, cost
 from unmask.studies.advice.answer import Advice, AtHand, looked_at, settings_of, unknowns, weights_at_hand, with_weights
 from unmask.studies.advice.commands import Places
 from unmask.studies.advice.facts import Facts, LabelCounts, count_labels, gather
-from unmask.studies.advice.look import Look, look_at_sample
-from unmask.studies.advice.page import trial_section, write_advice_page
+from unmask.studies.advice.look import Look, find_other_kind, look_at_kind, look_at_sample
+from unmask.studies.advice.other_kinds import KindAdvice, advise_on
+from unmask.studies.advice.page import trial_section, write_advice_page, write_kind_page
 from unmask.studies.advice.published import on_disk
 from unmask.studies.advice.table import Statement, decide
 from unmask.studies.advice.trial import JUDGED, Trial, design_trial, measured_statements, remarks
@@ -48,7 +50,7 @@ class Seen:
 
 
 @verb(Advise)
-def advise(options: Advise) -> Advice:
+def advise(options: Advise) -> Advice | KindAdvice:
     """Prints the advice, writes it as a page and as JSON, and returns it. Nothing is fetched.
 
     Raises UserError for data or weights that cannot be opened, DataError for images that cannot be used and for
@@ -59,6 +61,8 @@ def advise(options: Advise) -> Advice:
     for name in against:
         require_known(name)
     own(out, "advise", (*texts(options.data), *texts(options.on)))
+    if (source := find_other_kind(texts(options.data), options.modality)) is not None:
+        return _advise_on_kind(options, source, out, console)
     seen = _see(options, console)
     facts, _ = decide(gather(seen.look.sheet, seen.look.appearance, seen.labels, seen.machine, options.kind))
     first = cost.draft_plan(seen.look, _asked(seen.places, {}), seen.machine, Start())
@@ -73,6 +77,27 @@ def advise(options: Advise) -> Advice:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RESULT, advice.to_json())
     write_advice_page(out / PAGE, advice, seen.look, *([trial_section(trial)] if trial else []))
+    console.print(advice.text(), soft_wrap=True, markup=False, highlight=False)
+    console.print(f"Written: {out / PAGE}, {out / RESULT}", soft_wrap=True)
+    return advice
+
+
+def _advise_on_kind(options: Advise, source: Source, out: Path, console: Console) -> KindAdvice:
+    """Prints and writes the advice on what are no images."""
+    word, data = source.modality.word, texts(options.data)
+    for name in ("kind", "against", "minutes"):
+        if getattr(options, name):
+            raise UserError(f"--{name} is for images, and these are {word}s; take it out. unmask compare tries methods")
+    labels = count_labels(texts(options.on) or data, required=bool(options.on), modality=source.modality.text)
+    with progress(console, f"looking at the {word}s") as update:
+        sheet = look_at_kind(source, update)
+    on = (texts(options.on) or data) if labels.counts else ()
+    places = Places(data, on, options.device, lambda name: choose_place(".", None, name))
+    advice = advise_on(sheet, labels, source.modality, places, options.modality)
+    say_replaced([out / PAGE, out / RESULT], console)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / RESULT, advice.to_json())
+    write_kind_page(out / PAGE, advice)
     console.print(advice.text(), soft_wrap=True, markup=False, highlight=False)
     console.print(f"Written: {out / PAGE}, {out / RESULT}", soft_wrap=True)
     return advice

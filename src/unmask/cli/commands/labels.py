@@ -100,6 +100,8 @@ def _segmentation(options: Labels, console: Console) -> Study:
         on=texts(options.on),
         images=None if options.images is None else Path(options.images),
         classes=None if options.classes is None else Path(options.classes),
+        void=None if options.void is None else texts(options.void),
+        max_bad=options.max_bad,
         crop_size=None if options.crop_size is None else numbers(options.crop_size),
         side=options.side,
         most=options.most,

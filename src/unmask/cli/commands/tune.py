@@ -219,4 +219,4 @@ def _facts(begun: Begun, bench: Bench, options: Tune) -> Facts:
     ]
     usual = Tune(options.data)
     given = {name: value for name in PASSED_ON if (value := getattr(options, name)) != getattr(usual, name)}
-    return Facts(on, begun.command, pairs, texts(options.data), given, parse(config.data.modality)[0])
+    return Facts(on, begun.command, pairs, texts(options.data), given, word, parse(config.data.modality)[0])

@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from unmask.cli.shared_options import ConfigOption
 from unmask.errors import UserError
-from unmask.plain import ImagePlaces, OneOf, Place, PositiveFloat, WeightsPlaces, check_fields, settle, texts
+from unmask.plain import ImagePlaces, OneOf, PartOf, Place, PositiveFloat, WeightsPlaces, check_fields, settle, texts
 
 __all__ = ["Advise"]
 
@@ -26,6 +26,8 @@ class Advise(ConfigOption):
     data: Positional[ImagePlaces]  # images: whatever pretrain takes
     _: KW_ONLY
     on: ImagePlaces = ()  # labelled data for the task to come; by default the labels of DATA, where it has any
+    # what the data is, such as audio or signal; by default what most files are
+    modality: Annotated[str | None, PartOf("modality")] = None
     # what the images are: photographs, xray, microscopy, satellite or drawings; by default guessed from the pixels
     kind: Annotated[str | None, OneOf(KINDS)] = None
     # weights at hand, taken before those that the table names: runs, files of weights, timm models; by default those

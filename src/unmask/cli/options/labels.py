@@ -19,6 +19,7 @@ from unmask.plain import (
     Place,
     PositiveFloat,
     PositiveInt,
+    Share,
     Size,
     WeightsPlace,
     WeightsPlaces,
@@ -34,6 +35,7 @@ __all__ = ["Labels"]
 
 PROTOCOLS = ("knn", "linear", "attentive", "full")
 USUAL = ("knn", "linear", "full")
+DENSE_OPTIONS = ("head", "images", "classes", "void", "max_bad", "crop_size", "side")  # of segment alone
 DENSE, DENSE_FRACTIONS = ("full", "linear"), (0.05, 0.1, 0.25, 0.5)  # of segment
 ALL = "all"
 Sizes = Annotated[int | str | Sequence[int | str], arg(constructor=tuple[str, ...])]
@@ -69,6 +71,11 @@ class Labels(EncoderOptions):
     # segment: folder of the images, where they do not lie beside the masks; by default it is looked for
     images: Place | None = None
     classes: Place | None = None  # segment: file that names the classes; by default one that lies by the masks
+    # segment: names or numbers that are no class, or none if every number is one; by default what the masks' format
+    # says
+    void: Names | None = None
+    # segment: share of bad images that may be left out; by default a quarter, or five images
+    max_bad: Share | None = None
     # segment: pixels of crops and windows: one number, or height and width (of volumes depth, height and width; of
     # clouds the points of all groups); by default the encoder's size
     crop_size: Size = None
@@ -106,7 +113,7 @@ class Labels(EncoderOptions):
     def _settle_task(self) -> None:
         if self.to not in ("classify", "segment"):
             raise UserError(f"--to {self.to}: label curves are drawn for classify and segment")
-        dense = [name for name in ("head", "images", "classes", "crop_size", "side") if getattr(self, name) is not None]
+        dense = [name for name in DENSE_OPTIONS if getattr(self, name) is not None]
         if self.to == "classify":
             if dense:
                 raise UserError(f"--{dense[0].replace('_', '-')} is for --to segment; take it out")
@@ -120,6 +127,8 @@ class Labels(EncoderOptions):
             settle(self, "fractions", DENSE_FRACTIONS)
         if self.against or self.most_test is not None:
             raise UserError("--against and --most-test are for --to classify")
+        if self.void is not None:
+            settle(self, "void", texts(self.void))
         if self.crop_size is not None:
             settle(self, "crop_size", sides("crop_size", self.crop_size, most=3))
 

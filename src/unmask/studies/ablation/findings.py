@@ -114,9 +114,9 @@ def finding(axis_rows: list[Row]) -> str:
     return ". ".join(part[0].upper() + part[1:] for part in parts) + "."
 
 
-def table(axis_rows: list[Row], published: bool = True) -> tuple[list[str], list[list[str]]]:
-    """Heading and lines, as text. published: with the paper's numbers."""
-    heading = ["", "fine-tuned, %", "to baseline", "linear probe, %", "to baseline", "MFLOP/image", "x baseline"]
+def table(axis_rows: list[Row], published: bool = True, word: str = "image") -> tuple[list[str], list[list[str]]]:
+    """Heading and lines, as text. published: with the paper's numbers; word: what a sample is called."""
+    heading = ["", "fine-tuned, %", "to baseline", "linear probe, %", "to baseline", f"MFLOP/{word}", "x baseline"]
     heading += ["TFLOP", "seconds", "loss", "seeds", *(["paper ft / lin, %"] if published else [])]
     reference = next((row.flops for row in axis_rows if row.value.key == BASELINE), None)
     return heading, [_line(row, reference)[: len(heading)] for row in axis_rows]

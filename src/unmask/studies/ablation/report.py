@@ -25,6 +25,7 @@ class Facts:
     baseline: list[tuple[str, str]]  # names and values
     planned: int  # runs in all
     notes: list[str]  # sentences
+    word: str  # what a sample is called
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def write_results(out: Path, axes: list[Axis], cells: Cells, facts: Facts) -> Js
             continue
         path = out / f"{axis.name}.png"
         save(draw_axis(axis, axis_rows, yardstick, facts.where), path)
-        heading, lines = lines_of([*axis_rows, yardstick] if yardstick else axis_rows, axis.published)
+        heading, lines = lines_of([*axis_rows, yardstick] if yardstick else axis_rows, axis.published, facts.word)
         sizes = across_sizes.table(axis.values, cells)
         of_sizes = across_sizes.image_of(axis, out)
         if sizes:

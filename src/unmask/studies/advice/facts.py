@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unmask.data.annotations.form import forms
+from unmask.data.modality import IMAGE
 from unmask.data.sheet import Sheet
 from unmask.data.source import open_source
 from unmask.errors import DataError
@@ -70,33 +71,34 @@ class LabelCounts:
     def least(self) -> int:
         return min(self.counts.values(), default=0)
 
-    def sentence(self) -> str:
-        """In words, for a line of the answer."""
+    def sentence(self, word: str = "image") -> str:
+        """In words, for a line of the answer. word: what a sample is called."""
         if self.annotated != "none":
-            return f"{self.annotated} of objects, no classes of images"
+            return f"{self.annotated} of objects, no classes of {word}s"
         if not self.counts:
             return "none"
         most = max(self.counts.values())
         each = f"{most:,}" if self.least == most else f"{self.least:,} to {most:,}"
-        kind = "classes (several per image)" if self.several else "classes"
-        return f"{len(self.counts):,} {kind}, {each} images to learn from each; {self.tested:,} images to test on"
+        kind = f"classes (several per {word})" if self.several else "classes"
+        return f"{len(self.counts):,} {kind}, {each} {word}s to learn from each; {self.tested:,} {word}s to test on"
 
 
-def count_labels(places: Sequence[str], *, required: bool) -> LabelCounts:
-    """Counts labels without decoding an image. required: DataError where no image has one.
+def count_labels(places: Sequence[str], *, required: bool, modality: str | None = IMAGE) -> LabelCounts:
+    """Counts labels without decoding a sample. required: DataError where none has one; modality: as for `open_source`.
 
     Folders beside annotations of boxes or masks are no classes.
     """
-    source = open_source(places)
-    if (annotated := find_annotations(places)) != "none":
+    source = open_source(places, modality)
+    word = source.modality.word
+    if word == IMAGE and (annotated := find_annotations(places)) != "none":
         return LabelCounts(source.where, {}, 0, annotated=annotated)
     own = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
     counts = Counter(name for i in own for name in source.classes(i) or ())
     tested = sum(item.split in ("val", "test") and item.label is not None for item in source.items)
     if required and not counts:
         raise DataError(
-            f"--on {source.where}: no image has a label; put the images of each class in a folder of its own, or add a"
-            " labels.csv with the columns path and label"
+            f"--on {source.where}: no {word} has a label; put the {word}s of each class in a folder of its own, or add"
+            " a labels.csv with the columns path and label"
         )
     return LabelCounts(source.where, dict(counts), tested, source.multi_label)
 

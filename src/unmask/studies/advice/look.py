@@ -11,6 +11,7 @@ from torch import Tensor
 from unmask.data.codecs.decode import decode_side
 from unmask.data.datasets.images import Samples
 from unmask.data.datasets.stream_preview import StreamSamples, glimpse
+from unmask.data.modality import IMAGE
 from unmask.data.shards.stream import is_stream, open_stream
 from unmask.data.sheet import Sheet, check_bad, inspect
 from unmask.data.source import Source, open_source
@@ -18,6 +19,7 @@ from unmask.studies.advice.appearance import Appearance, measure_appearance
 
 MOST = 1000  # images that are decoded, at the most
 FIRST, SECONDS, ROOM = 32, 15.0, 2**30  # images by which time and bytes of one are measured; time and bytes for all
+SAMPLED = 64  # samples of other kinds, which may be large, that are decoded
 SHRUNK = 224  # pixels to which the shorter side of larger images is shrunk
 MOST_BAD = 0.5  # share of unreadable images above which there is nothing to advise on
 
@@ -59,6 +61,26 @@ def look_at_sample(
     shared = {"channels": sheet.channels, "max_side": side, "usual_range": sheet.usual_range}
     cache = pixels if max(sheet.max_size) <= SHRUNK else None  # as they are: larger ones are shrunk less in training
     return _seen(source, sheet, Samples(source, good, cache=cache, **shared), pixels, each)
+
+
+def find_other_kind(data: Sequence[str], modality: str | None) -> Source | None:
+    """The data, opened, if it is no images: what was asked for, or what most files are where there are no images; None
+    for images, and for streams, which are of images. Raises UserError for data that cannot be opened."""
+    if is_stream(data):
+        return None
+    source = open_source(data, modality)
+    return None if source.modality.word == IMAGE else source
+
+
+def look_at_kind(source: Source, progress: Callable[[int, int], None] | None = None) -> Sheet:
+    """The sheet of a random sample of what is to train on, at most SAMPLED; its `count` is of all. Raises DataError if
+    more than half of the sample is bad."""
+    train = [i for i, item in enumerate(source.items) if item.split in (None, "train")]
+    indices = train or list(range(len(source.items)))
+    chosen = sorted(random.Random(0).sample(indices, min(SAMPLED, len(indices))))
+    sheet, _ = inspect(source, indices=chosen, max_side=decode_side(SHRUNK), limit=len(chosen), progress=progress)
+    check_bad(sheet, MOST_BAD, fixed=True)
+    return replace(sheet, count=len(indices))
 
 
 def _sample(

@@ -12,6 +12,7 @@ from unmask.report.run_page import sheet_table
 from unmask.report.words import percent
 from unmask.studies.advice.answer import TITLES, Advice, cost_in_words
 from unmask.studies.advice.look import Look
+from unmask.studies.advice.other_kinds import KindAdvice
 from unmask.studies.advice.table import REMARK, Statement
 from unmask.studies.advice.trial import Trial
 from unmask.studies.comparison.findings import words
@@ -47,6 +48,18 @@ def write_advice_page(path: Path, advice: Advice, look: Look, *more: Markup) -> 
         section("Not known", *map(paragraph, advice.not_known)),
         section("Run", *(part for c in advice.commands for part in (note(c.purpose), code(c.line)))),
         folded("Data sheet of the images looked at", sheet_table(asdict(look.sheet))),
+    )
+
+
+def write_kind_page(path: Path, advice: KindAdvice) -> Path:
+    """The page of what are no images; returns its path."""
+    return write_page(
+        path,
+        f"Advice for {advice.where}",
+        section("Looked at", *map(paragraph, advice.looked_at)),
+        section("Enough?", *map(paragraph, advice.enough)),
+        section("Not known", *map(paragraph, advice.not_known)),
+        section("Run", *(part for c in advice.commands for part in (note(c.purpose), code(c.line)))),
     )
 
 

@@ -116,9 +116,9 @@ def work_of(bench: Bench, jobs: int) -> Work:
     return Work(bench.do, Elsewhere(bench.setting), jobs)
 
 
-def said(line: Json) -> str:
-    """A result in words."""
+def said(line: Json, word: str) -> str:
+    """A result in words. word: what a sample is called."""
     if line["piece"] == TRAIN:
-        return f"loss {line['loss']:.4f}, {line['images']:,} images, {clock(line['seconds'])}"
+        return f"loss {line['loss']:.4f}, {line['images']:,} {word}s, {clock(line['seconds'])}"
     results = line.get("results") or [{"judge": FINETUNE} | line]
     return ", ".join(f"{result['judge']} {accuracy(result):.1%}" for result in results)

@@ -60,13 +60,13 @@ class Forecast:
                 seconds += seeds * judging.draws * sum(self.finetuning.values())
         return seconds
 
-    def sentence(self, contestants: Sequence[Contestant], judging: Judging, seeds: int, jobs: int) -> str:
-        """Time and memory of the whole study in words."""
+    def sentence(self, contestants: Sequence[Contestant], judging: Judging, seeds: int, jobs: int, word: str) -> str:
+        """Time and memory of the whole study in words. word: what a sample is called."""
         training, judged = self.training(contestants, seeds), self.judging(contestants, judging, seeds)
         num, total = seeds * sum(contestant.trained for contestant in contestants), training + judged
         text = (
             f"Forecast: {clock(total)} of work: {num} trainings {clock(training)}, judging {clock(judged)}; at most"
-            f" {self.memory_mb:,} MB for a training step, beside images and libraries"
+            f" {self.memory_mb:,} MB for a training step, beside {word}s and libraries"
         )
         return text + (f"; {jobs} side by side take about {clock(total / jobs)}." if jobs > 1 else ".")
 
@@ -88,8 +88,8 @@ def plan_method(name: str, given: Given, samples: Samples, budget: Budget) -> Co
     steps = budget.steps(batch, seconds, flops)
     if steps < 1:
         raise UserError(
-            f"{budget.option} does not pay for one step of {name}: {batch:,} images, {flops * batch:.3g} FLOPs,"
-            f" {seconds:.2g} s. Give more"
+            f"{budget.option} does not pay for one step of {name}: {batch:,} {given.sheet.word}s,"
+            f" {flops * batch:.3g} FLOPs, {seconds:.2g} s. Give more"
         )
     plan.settings["steps"], plan.reasons["steps"] = int(steps), f"what {budget.option} pays for"
     draft = replace(draft, given=replace(given, asked=given.asked | {"steps": int(steps)}))

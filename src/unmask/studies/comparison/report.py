@@ -16,15 +16,15 @@ from unmask.studies.comparison.settings import RANDOM, Contestant
 from unmask.training.log import clock
 
 RESULT, TABLES, PAGE, FIGURE = "comparison.json", "comparison.md", "comparison.html", "comparison.png"
-INTERVALS = (
-    "Intervals are 95 %. Those of accuracies add the chance of the test images (Wilson) and, with several seeds or"
-    " draws, that of these (Student); those of differences are paired over the same test images, seeds and draws"
+INTERVALS = (  # {word}: what one sample is called
+    "Intervals are 95 %. Those of accuracies add the chance of the test {word}s (Wilson) and, with several seeds or"
+    " draws, that of these (Student); those of differences are paired over the same test {word}s, seeds and draws"
     " (Newcombe, Student). With one seed the chance of a training is in no interval: a second run of the same method"
     " may differ. Where the best is named, its intervals are wider, by Bonferroni, for it was chosen among all."
 )
 CHOSEN = (
     "No method was tuned: each has the settings that pretrain chooses for it, listed below. All have the same encoder,"
-    " see the same images in the same order, and are judged on the same splits."
+    " see the same {word}s in the same order, and are judged on the same splits."
 )
 
 
@@ -37,6 +37,7 @@ class Facts:
     pairs: list[tuple[str, str]]  # names and values
     planned: int  # trainings and fits in all
     notes: list[str]
+    word: str  # what a sample is called
 
 
 def write_results(out: Path, findings: Findings, done: int, seconds: float, facts: Facts) -> Json:
@@ -56,7 +57,7 @@ def write_results(out: Path, findings: Findings, done: int, seconds: float, fact
 
 
 def notes(findings: Findings, facts: Facts) -> list[str]:
-    texts = [CHOSEN, INTERVALS, *facts.notes]
+    texts = [*(text.format(word=facts.word) for text in (CHOSEN, INTERVALS)), *facts.notes]
     if findings.diverged:
         texts.append(f"Diverged and left out: {'; '.join(findings.diverged)}.")
     return texts
@@ -83,9 +84,9 @@ def differences(findings: Findings, to: str) -> list[list[str]]:
     return lines if len(lines) > 1 else []
 
 
-def costs(findings: Findings) -> list[list[str]]:
-    """What each training took: planned, and as it was."""
-    lines = [["", "steps", "images", "MFLOP/image", "TFLOP", "time", "MB of a step", "loss", "seeds"]]
+def costs(findings: Findings, word: str) -> list[list[str]]:
+    """What each training took: planned, and as it was. word: what a sample is called."""
+    lines = [["", "steps", f"{word}s", f"MFLOP/{word}", "TFLOP", "time", "MB of a step", "loss", "seeds"]]
     for contestant in (contestant for contestant in findings.contestants if contestant.trained and contestant.config):
         assert contestant.config is not None
         records = [line for (name, _), line in findings.trainings.items() if name == contestant.name]
@@ -133,7 +134,7 @@ def _write_page(out: Path, findings: Findings, facts: Facts, progress: str) -> N
         image(out / FIGURE, "accuracy against compute"),
         section("Accuracy", table(accuracies(findings), ("", "n"), marked=methods[0])),
         section("Differences", *(table(differences(findings, to), ("", "n")) for to in (methods[0], RANDOM))),
-        section("Cost", table(costs(findings), ("", "n"))),
+        section("Cost", table(costs(findings, facts.word), ("", "n"))),
         section("Setting", table(facts.pairs, heading=False)),
         section("What each method chose", folded("settings and reasons", table(chosen, ("", "", "", "why")))),
         section("How to read this", *(note(text) for text in notes(findings, facts))),
@@ -144,7 +145,7 @@ def _write_page(out: Path, findings: Findings, facts: Facts, progress: str) -> N
 def _markdown(findings: Findings, facts: Facts, progress: str) -> str:
     texts = [f"# Comparison on {facts.where}", findings.sentence(), f"{progress}."]
     texts += [f"![accuracy against compute]({FIGURE})"]
-    tables = [("Accuracy", accuracies(findings)), ("Cost", costs(findings))]
+    tables = [("Accuracy", accuracies(findings)), ("Cost", costs(findings, facts.word))]
     tables += [(f"Differences to {to}", differences(findings, to)) for to in (findings.methods[0], RANDOM)]
     for title, lines in tables:
         if lines:

@@ -19,12 +19,12 @@ class Budget:
     images: float | None = None  # drawn from the loader; an image counts once, however many views are made of it
     flops: float | None = None  # counted, forward and backward
 
-    @property
-    def text(self) -> str:
+    def text(self, word: str) -> str:
+        """In words. word: what a sample is called."""
         if self.hours is not None:
             return f"{self.hours:g} hours of training for each, at the measured speed"
         if self.images is not None:
-            return f"{self.images:,.0f} images for each"
+            return f"{self.images:,.0f} {word}s for each"
         return f"{self.flops:.3g} FLOPs of training for each"
 
     @property

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -178,7 +179,7 @@ def say_plan(study: Study, wanted: Wanted, jobs: int, console: Console) -> None:
     say = make_say(console)
     rest = [contestant.name for contestant in chosen if not contestant.trained]
     say(f"Also judged: {', '.join(rest)}. All train {encoder_words(study.setting.reference)}.")
-    say(study.forecast.sentence(chosen, study.setting.judging, len(wanted.seeds), jobs))
+    say(study.forecast.sentence(chosen, study.setting.judging, len(wanted.seeds), jobs, word))
 
 
 def chosen_now(setting: Setting, wanted: Wanted) -> tuple[Contestant, ...]:
@@ -208,7 +209,8 @@ def run(study: Study, wanted: Wanted, data: Data, out: Path, jobs: int, console:
     write = _writer(out, setting, records, facts)
     try:
         bench = Bench(setting, data.sheet, data.samples, data.labelled)
-        run_pieces(work_of(bench, jobs), planned, records, console, said, after=lambda: write(False))
+        saying = partial(said, word=setting.reference.data.word)
+        run_pieces(work_of(bench, jobs), planned, records, console, saying, after=lambda: write(False))
     finally:  # what is finished is worth a page, however the study ends
         results = write(True)
     return results
@@ -240,7 +242,7 @@ def _facts(study: Study, wanted: Wanted, data: Data, seeds: Sequence[int], plann
     samples = f"{config.data.word}s"
     pairs = [
         ("encoder", encoder_words(config)),
-        ("budget", wanted.budget.text),
+        ("budget", wanted.budget.text(config.data.word)),
         ("pretrained on", f"{many(config.data.count, config.data.word)} of {of}"),
         ("judged on", f"{data.labelled.said} {samples} of {len(data.labelled.classes)} classes"),
         ("seeds", ", ".join(map(str, seeds))),
@@ -252,7 +254,7 @@ def _facts(study: Study, wanted: Wanted, data: Data, seeds: Sequence[int], plann
             f"The data has no splits, so the test {samples} were among those that were pretrained on, without their"
             " labels: the same for all methods, but not for weights from elsewhere."
         )
-    return Facts(where, study.command, pairs, planned, notes)
+    return Facts(where, study.command, pairs, planned, notes, config.data.word)
 
 
 def _listed(places: Sequence[str]) -> str:

@@ -71,11 +71,11 @@ class ClassificationStudy(Study):
         )
         for line in self.data.sheet.unlike(*self.pretrained.statistics):
             say(line)
+        self.word = self.data.source.modality.word
         if self.data.multi_label:
-            raise UserError("label curves are for one label per image; this data has several")
+            raise UserError(f"label curves are for one label per {self.word}; this data has several")
         self.train_labels, self.truth = self.data.labels("train"), self.data.labels("test")
-        self.classes, word = self.data.classes, self.data.source.modality.word
-        self.said = f"{self.data.said} {word}s"
+        self.classes, self.said = self.data.classes, f"{self.data.said} {self.word}s"
         self.counts = {split: len(self.data.splits[split]) for split in ("train", "test")}
         self.num_test = self.counts["test"]
         self.majority = float((self.truth == np.bincount(self.train_labels).argmax()).mean())

@@ -60,9 +60,12 @@ class Curve:
     unit: str = "labels per class"  # what is counted along the axis
     score: str = "accuracy"  # what is measured
     majority: float | None = None  # share of the commonest class among the test images, where accuracy is measured
+    word: str = "image"  # what a sample is called
 
     def to_json(self) -> Json:
-        single = "Wilson over test images for a single draw" if self.score == "accuracy" else "none for a single draw"
+        single = (
+            f"Wilson over test {self.word}s for a single draw" if self.score == "accuracy" else "none for a single draw"
+        )
         intervals = f"95 %: Student's t over draws; {single}; bootstrap for worths"
         worths = [{k: None if v == math.inf else v for k, v in asdict(w).items()} for w in self.worths]
         return asdict(self) | {"worths": worths, "sentence": self.sentence(), "intervals": intervals}

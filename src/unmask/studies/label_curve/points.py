@@ -14,8 +14,6 @@ from unmask.tasks.segmentation.points.segmenter import CloudSegmenter
 class CloudStudy(SegmentationStudy):
     """Data, encoder and draws."""
 
-    unit = "training clouds"
-
     def read(self, setting: SegmentSetting, console: Console) -> None:
         self.data = read_clouds(setting.data, setting.options, self.encoder, console)
 

@@ -48,6 +48,8 @@ class SegmentSetting:
     on: tuple[str, ...]
     images: Path | None  # folder of the images, where they do not lie by the masks
     classes: Path | None  # file that names the classes
+    void: tuple[str, ...] | None  # names or numbers that are no class; None: what the masks' format says
+    max_bad: float | None  # share of bad images that may be left out
     crop_size: tuple[int, int] | None
     side: int | None  # pixels of an image's shorter side
     most: int | None  # training images
@@ -64,13 +66,13 @@ class SegmentSetting:
     @property
     def options(self) -> SegmentOptions:
         """Those that say how the data is read."""
-        return SegmentOptions(images=self.images, classes=self.classes)
+        return SegmentOptions(images=self.images, classes=self.classes, void=self.void, max_bad=self.max_bad)
 
 
 class SegmentationStudy(Study):
     """Data, encoder and draws."""
 
-    unit, score = "training images", "mIoU"
+    score = "mIoU"
     num_test = None
 
     data: Segmented
@@ -79,16 +81,17 @@ class SegmentationStudy(Study):
         self.setting, self.seed, self.encoder = setting, setting.seed, encoder
         self.hardware = machine(setting.device, setting.precision)
         tune(self.hardware.device)
+        self.word = make_modality(self.encoder.modality).word
+        self.unit = f"training {self.word}s"
         self.read(setting, console)
-        self.classes, word = self.data.classes, make_modality(self.encoder.modality).word
-        self.said = f"{self.data.said} {word}s"
+        self.classes, self.said = self.data.classes, f"{self.data.said} {self.word}s"
         self.counts = {split: len(self.data.splits[split]) for split in ("train", "test")}
 
     def read(self, setting: SegmentSetting, console: Console) -> None:
         """Opens the data and prints remarks."""
         side = setting.side or min(setting.crop_size or self.encoder.input_size)
         make = partial(Segmented, max_side=decode_side(side))
-        self.data = read_labelled(make, setting.data, setting.options, self.encoder, console, "images and masks")
+        self.data = read_labelled(make, setting.data, setting.options, self.encoder, console, f"{self.word}s and masks")
 
     def cells(self, design: Design) -> list[Cell]:
         return [

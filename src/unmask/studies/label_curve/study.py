@@ -42,6 +42,7 @@ class Study(ABC):
     seed: int
     classes: list[str]
     counts: dict[str, int]  # train and test -> images
+    word: str  # what a sample is called
     said: str  # how many samples each split has, in words
     skipped: Sequence[str] = ()  # sizes that the data does not have
     num_test: int | None  # test images behind each score; None where a score is no share of images
@@ -107,7 +108,15 @@ class Study(ABC):
         ]
         compared = worths(points, self.num_test, self.seed)
         return Curve(
-            points, compared, self.classes, self.counts, list(self.skipped), self.unit, self.score, self.majority
+            points,
+            compared,
+            self.classes,
+            self.counts,
+            list(self.skipped),
+            self.unit,
+            self.score,
+            self.majority,
+            self.word,
         )
 
 

@@ -19,7 +19,7 @@ from unmask.tasks.segmentation.volumes.segmenter import VolumeSegmenter
 class VolumeStudy(SegmentationStudy):
     """Data, encoder and draws."""
 
-    unit, score = "training volumes", "Dice"
+    score = "Dice"
 
     def read(self, setting: SegmentSetting, console: Console) -> None:
         self.data = read_volumes(setting.data, setting.options, self.encoder, console)

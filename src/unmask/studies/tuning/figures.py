@@ -6,8 +6,8 @@ from unmask.report.palette import BLUE, GREY, make_figure, style
 from unmask.studies.tuning.findings import Outcome, Round
 
 
-def draw_axis(outcome: Outcome, where: str) -> Figure:
-    """Rounds of short runs in grey, the last one in blue; the baseline is an open circle."""
+def draw_axis(outcome: Outcome, where: str, word: str) -> Figure:
+    """Rounds of short runs in grey, the last one in blue; the baseline is an open circle. word: for a sample."""
     figure = make_figure(8.5, 4.2)
     panel = figure.subplots()
     axis = outcome.axis
@@ -24,7 +24,7 @@ def draw_axis(outcome: Outcome, where: str) -> Figure:
         _round(panel, done, {key: x + shift for key, x in places.items()}, outcome.baseline, number == last, number)
     labels = [value.label for value in axis.values]
     panel.set_xticks(list(places.values()), labels, fontsize=8, rotation=0 if axis.unit else 10)
-    panel.set_ylabel("accuracy on validation images, %")
+    panel.set_ylabel(f"accuracy on validation {word}s, %")
     panel.legend(frameon=False, fontsize=8)
     style(panel, grid="y")
     figure.suptitle(f"{axis.title} · {where}", fontsize=11, fontweight="bold", x=0.01, ha="left")

@@ -15,12 +15,13 @@ from unmask.studies.tuning.findings import Outcome, to_json
 from unmask.training.log import clock
 
 RESULT, TABLES, PAGE = "tuning.json", "tuning.md", "tuning.html"
-NOTES = (
-    "Accuracies are on validation images: every labelled image that is not for testing, each judged once by a"
+NOTES = (  # {word}: what one sample is called
+    "Accuracies are on validation {word}s: every labelled {word} that is not for testing, each judged once by a"
     " classifier on frozen features that has not seen it. The test split was not looked at: unmask evaluate can judge"
     " the choice there.",
-    "Intervals are 95 %, over images (Wilson; Newcombe for differences) and, with several seeds, over these (Student)."
-    " Differences are paired over the same images and seeds, and their intervals are wider by Bonferroni, for the best"
+    "Intervals are 95 %, over {word}s (Wilson; Newcombe for differences) and, with several seeds, over these (Student),"
+    " whose spread is taken as the same for all values of a round."
+    " Differences are paired over the same {word}s and seeds, and their intervals are wider by Bonferroni, for the best"
     " was chosen among all.",
     "All runs of one length have the same counted FLOPs. The axes were tuned one after the other, each from the"
     " settings that were better beyond noise before; how two of them act together was not looked at. What suits short"
@@ -35,23 +36,27 @@ class Facts:
     where: str  # the data
     command: str
     pairs: list[tuple[str, str]]
-    data: tuple[str, ...]  # the images, for the command to run next
+    data: tuple[str, ...]  # the samples, for the command to run next
     given: Changes  # options of the study that this command shall have too
+    word: str  # what a sample is called
     kind: str  # of data, as modalities are named
+
+    @property
+    def notes(self) -> list[str]:
+        """How to read the results."""
+        return [text.format(word=self.word) for text in NOTES]
 
 
 def write_results(out: Path, outcomes: Sequence[Outcome], chosen: Changes, seconds: float, facts: Facts) -> Json:
     """Writes what is known so far; returns the contents of the JSON file. seconds: of all runs."""
     done = [outcome for outcome in outcomes if outcome.rounds and outcome.rounds[0].results]
     for outcome in done:
-        save(draw_axis(outcome, facts.where), image_of(out, outcome))
+        save(draw_axis(outcome, facts.where, facts.word), image_of(out, outcome))
     command = next_command(facts.data, {**facts.given, **chosen})
     content = {"on": facts.where, "command": facts.command, "setting": dict(facts.pairs), "seconds": round(seconds, 1)}
     content |= {"axes": [to_json(outcome) for outcome in done], "chosen": dict(chosen), "next": command}
-    content |= {
-        "notes": list(NOTES),
-        "literature": [row for outcome in done for row in literature(outcome, facts.kind)],
-    }
+    elsewhere = [row for outcome in done for row in literature(outcome, facts.kind)]
+    content |= {"notes": facts.notes, "literature": elsewhere}
     write_json(out / RESULT, content)
     markdown = _markdown(done, command, seconds, facts)
     write_atomically(out / TABLES, lambda part: part.write_text(markdown, encoding="utf-8"))
@@ -73,7 +78,7 @@ def write_results(out: Path, outcomes: Sequence[Outcome], chosen: Changes, secon
             for outcome in done
         ),
         section("Setting", table(facts.pairs, heading=False)),
-        section("How to read this", *map(note, NOTES)),
+        section("How to read this", *map(note, facts.notes)),
         section("Command", code(facts.command)),
     )
     return content
@@ -125,5 +130,5 @@ def _markdown(outcomes: Sequence[Outcome], command: str, seconds: float, facts: 
         rows = "\n".join(f"| {' | '.join(line)} |" for line in (heading, ["---"] * len(heading), *rest))
         texts += [f"## {outcome.axis.title}", f"![{outcome.axis.title}]({image_of(Path(), outcome)})", rows]
         texts += [f"- Elsewhere: {row['text']}. {row['source']}." for row in literature(outcome, facts.kind)]
-    texts += ["## Setting", "\n".join(f"- {name}: {value}" for name, value in facts.pairs), *NOTES]
+    texts += ["## Setting", "\n".join(f"- {name}: {value}" for name, value in facts.pairs), *facts.notes]
     return "\n\n".join([*texts, f"```\n{facts.command}\n```"]) + "\n"
