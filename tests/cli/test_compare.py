@@ -84,6 +84,7 @@ def test_page_table_and_figure_say_the_same(study):
     page = (study.path / "comparison.html").read_text()
     assert study.results["sentence"].split(".")[0] in page.replace("&#39;", "'")
     assert "No method was tuned" in page
+    assert "But all trained on batches of 4 images, as asked for" in page
     assert "attentive probe" in page
     assert "data:image/png" in page
     assert json.loads((study.path / "comparison.json").read_text()) == study.results

@@ -57,7 +57,8 @@ def write_results(out: Path, findings: Findings, done: int, seconds: float, fact
 
 
 def notes(findings: Findings, facts: Facts) -> list[str]:
-    texts = [*(text.format(word=facts.word) for text in (CHOSEN, INTERVALS)), *facts.notes]
+    chosen, intervals = (text.format(word=facts.word) for text in (CHOSEN, INTERVALS))
+    texts = [chosen, *facts.notes, intervals]
     if findings.diverged:
         texts.append(f"Diverged and left out: {'; '.join(findings.diverged)}.")
     return texts

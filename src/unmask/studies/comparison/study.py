@@ -249,6 +249,9 @@ def _facts(study: Study, wanted: Wanted, data: Data, seeds: Sequence[int], plann
         ("machine", f"{wanted.machine.name}, precision {wanted.machine.precision}"),
     ]
     notes = []
+    if study.asked.get("batch"):
+        batch = many(study.asked["batch"], config.data.word)
+        notes.append(f"But all trained on batches of {batch}, as asked for, in place of what each method chooses.")
     if not data.sheet.splits and opening.on in ((), opening.data):
         notes.append(
             f"The data has no splits, so the test {samples} were among those that were pretrained on, without their"
