@@ -65,6 +65,15 @@ def test_channels_are_mixed_and_values_that_are_no_numbers_become_silence():
     assert not opened.read()[0].any()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_recording_of_no_numbers_is_refused_when_it_is_read_not_taken_for_silence(value):
+    held = open_recording(recording(np.full(4000, value, "float32"), subtype="FLOAT"))
+    with pytest.raises(BadImage, match=r"no numbers, only NaN or infinity, from 0.00 to 0.25 s"):
+        held.read()
+    with pytest.raises(BadImage, match="no numbers"):
+        held.read(0.1, 0.1, rate=8000)
+
+
 @pytest.mark.parametrize(("stored", "wanted"), [(44100, 16000), (8000, 16000), (48000, 16000), (16000, 22050)])
 def test_a_resampled_tone_stays_that_tone(stored, wanted):
     samples, rate = open_recording(recording(tone(rate=stored), stored, subtype="FLOAT")).read(rate=wanted)
