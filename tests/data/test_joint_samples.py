@@ -98,6 +98,27 @@ def test_folders_of_different_kinds_are_found_whatever_their_names(tmp_path):
     assert "rate=4000" in modality.text
 
 
+@pytest.mark.parametrize("shared", [0, 1])
+def test_folders_called_like_parts_that_share_too_few_names_are_said(shared, tmp_path):
+    for number in NUMBERS:
+        picture(tmp_path / "rgb" / f"{number}.png", number)
+        picture(tmp_path / "depth" / f"{number if number < shared else number + 100}.png", number, channels=1)
+    source = open_source(tmp_path, None)
+    assert source.modality.text == "image"
+    [remark] = [remark for remark in source.remarks if "called as parts of samples" in remark]
+    assert "rgb has 0, 1" in remark
+    assert "each file is a sample of its own" in remark
+    for asked in ("image", "multimodal(rgb=image, depth=image)" if shared else "image"):
+        assert not [remark for remark in open_source(tmp_path, asked).remarks if "called as parts" in remark]
+
+
+def test_folders_of_parts_and_of_classes_are_not_said_to_be_unpaired(pairs, tmp_path):
+    for folder in ("cat", "dog", "images", "masks"):
+        picture(tmp_path / folder[:3] / "classes" / folder / f"{folder}.png", 1)
+    for place in (pairs, tmp_path / "cat", tmp_path / "ima"):
+        assert not [remark for remark in open_source(place, None).remarks if "called as parts" in remark]
+
+
 def test_a_table_names_the_files_of_samples_with_gaps_labels_and_splits(tmp_path):
     for number in NUMBERS:
         picture(tmp_path / "a" / f"{number}.png", number)

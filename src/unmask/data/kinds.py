@@ -12,6 +12,7 @@ from collections.abc import Callable
 from unmask.data.codecs.scenes.signs import Head
 from unmask.data.codecs.signature import other_kind, sniff
 from unmask.data.labels import CAPTIONS, PAIRS, ROBOFLOW_TABLE, TABLE, is_image_name
+from unmask.data.modalities.joint.unpaired import unpaired
 from unmask.data.modality import IMAGE, Modality, kinds, make_modality
 from unmask.errors import UserError, many
 from unmask.registry import parse
@@ -111,10 +112,12 @@ class Sorting:
         return modality, self.files.get(first[0], [])
 
     def remarks(self, modality: Modality) -> list[str]:
-        """What other kinds of data there are and are left out."""
+        """What other kinds of data there are and are left out, and folders that look like parts of samples."""
         left = {name: paths for name, paths in self.files.items() if not isinstance(modality, self.parts[name])}
+        apart = unpaired([path for paths in self.files.values() for path in paths]) if self.wanted is None else []
+        several = isinstance(modality, self.parts[SEVERAL])
         return [
             f"left out: {many(len(paths), self.parts[name].word)}, since most files are {modality.word}s;"
             f" --modality {name} takes them"
             for name, paths in left.items()
-        ]
+        ] + ([] if several else apart)

@@ -40,16 +40,16 @@ def place_of(path: str, parts: Iterable[str]) -> tuple[str, str] | None:
     stem, by_name = stem_of(file), {part.lower(): part for part in parts}
     for place in reversed(range(len(folders))):
         if part := by_name.get(folders[place].lower()):
-            return part, "/".join([*folders[:place], *folders[place + 1 :], _without(stem, part)])
+            return part, "/".join([*folders[:place], *folders[place + 1 :], without_part(stem, part)])
     if part := by_name.get(stem.lower()):
         return part, "/".join(folders)
     for part in by_name.values():
-        if (short := _without(stem, part)) != stem:
+        if (short := without_part(stem, part)) != stem:
             return part, "/".join([*folders, short])
     return None
 
 
-def _without(stem: str, part: str) -> str:
+def without_part(stem: str, part: str) -> str:
     """A file's name without the part at its end: 0001_depth."""
     return re.sub(rf"(?<=.)[_.\-]{re.escape(part)}$", "", stem, flags=re.IGNORECASE)
 
@@ -113,14 +113,14 @@ def find_parts(paths: Sequence[str], kind_of: Callable[[str], str | None], sure:
     """
     tops = _by_part(paths)
     if tops is None:
-        tops, below = defaultdict(dict), _below_splits(paths)  # folder -> name without the folder and ending -> path
+        tops, below = defaultdict(dict), below_splits(paths)  # folder -> name without the folder and ending -> path
         for path, parts in below.items():
             if len(parts) > 1:
-                own = _without("/".join([*parts[1:-1], stem_of(parts[-1])]), parts[0])
+                own = without_part("/".join([*parts[1:-1], stem_of(parts[-1])]), parts[0])
                 tops[parts[0]].setdefault(own, path)
         if not sure and len(tops) > MOST:
             return {}
-        if len(tops) < 2 or len(tops) > MOST or not _share_names(tops):
+        if len(tops) < 2 or len(tops) > MOST or not share_names(tops):
             if sure:
                 raise UserError(_no_parts(tops))
             return {}
@@ -155,7 +155,7 @@ def _no_parts(tops: Mapping[str, Mapping[str, str]]) -> str:
     )
 
 
-def _below_splits(paths: Sequence[str]) -> dict[str, list[str]]:
+def below_splits(paths: Sequence[str]) -> dict[str, list[str]]:
     """Every path's pieces, without a first folder that is a split where all files lie in such."""
     pieces = {path: path.split("/") for path in paths}
     if pieces and all(len(parts) > 1 and parts[0].lower() in SPLITS for parts in pieces.values()):
@@ -163,7 +163,7 @@ def _below_splits(paths: Sequence[str]) -> dict[str, list[str]]:
     return pieces
 
 
-def _share_names(tops: Mapping[str, Mapping[str, str]]) -> bool:
+def share_names(tops: Mapping[str, Mapping[str, str]]) -> bool:
     """Whether every folder shares most of its names, or of another's, with that one."""
     names = [set(stems) for stems in tops.values()]
     pairs = [(a, b) for i, a in enumerate(names) for b in names[:i]]
@@ -268,7 +268,7 @@ def _folders_above(path: str) -> list[str]:
 
 
 def _candidates(path: str, own: str, part: str) -> list[str]:
-    folders, stem = path.split("/")[:-1], glob.escape(_without(stem_of(posixpath.basename(path)), own))
+    folders, stem = path.split("/")[:-1], glob.escape(without_part(stem_of(posixpath.basename(path)), own))
     for place in reversed(range(len(folders))):
         if folders[place].lower() == own.lower():
             above, below = "/".join(folders[:place]) or "/", folders[place + 1 :]
