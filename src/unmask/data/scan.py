@@ -99,6 +99,9 @@ def look(source: Source, indices: Sequence[int], max_side: int | None, room: Roo
             data = source.raw(index)
             looked.digests[index] = digest(data)
             sample = source.modality.decode(data, max_side)
+            power = magnitude(sample.ends)
+            statistics = looked.by_magnitude.get(power, Statistics())
+            statistics.add(sample.content, source.modality)  # reads what decoding left in the file
         except (BadImage, OSError) as error:
             looked.bad.append((index, name, why(error)))
             continue
@@ -110,7 +113,7 @@ def look(source: Source, indices: Sequence[int], max_side: int | None, room: Roo
         looked.sizes.append(sample.size)
         if sample.ends is not None:
             looked.ranges[index] = sample.ends
-        looked.by_magnitude.setdefault(magnitude(sample.ends), Statistics()).add(sample.content, source.modality)
+        looked.by_magnitude[power] = statistics
         if room.open and not isinstance(data, Piece):  # those of large files are read anew
             looked.pixels[index] = sample.content
     return looked

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from unmask.data.codecs.audio import open_recording, write_wav
 from unmask.data.codecs.image import BadImage
+from unmask.data.sheet import inspect
+from unmask.data.source import open_source
 from unmask.errors import UserError
 
 FORMATS = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")]
@@ -72,6 +74,13 @@ def test_a_recording_of_no_numbers_is_refused_when_it_is_read_not_taken_for_sile
         held.read()
     with pytest.raises(BadImage, match="no numbers"):
         held.read(0.1, 0.1, rate=8000)
+
+
+def test_a_recording_whose_fault_shows_only_when_it_is_read_is_listed_among_good_ones(tmp_path):
+    for name, samples in (("good", tone()), ("also", tone()), ("none", np.full(4000, np.nan, "float32"))):
+        (tmp_path / f"{name}.wav").write_bytes(recording(samples, subtype="FLOAT"))
+    sheet = inspect(open_source(tmp_path, None), max_side=64)[0]
+    assert [(name, reason[:10]) for _, name, reason in sheet.bad] == [("none.wav", "no numbers")]
 
 
 @pytest.mark.parametrize(("stored", "wanted"), [(44100, 16000), (8000, 16000), (48000, 16000), (16000, 22050)])
