@@ -279,3 +279,9 @@ def test_show_refuses_weights_without_a_decoder(finished, tmp_path):
         file.unlink()
     with pytest.raises(UserError, match="an encoder alone cannot rebuild"):
         unmask.show(copy, folder, out=tmp_path / "p.png")
+    (copy / "encoder.safetensors").unlink()
+    for command in (unmask.embed, unmask.show):
+        with pytest.raises(
+            UserError, match=r"neither last\.ckpt nor encoder\.safetensors: nothing was saved there yet"
+        ):
+            command(copy, folder, out=tmp_path / "p.png" if command is unmask.show else tmp_path / "f.npz")

@@ -82,8 +82,15 @@ class Run:
         """The whole objective, decoder included, with the weights of the last checkpoint, in eval mode on the CPU."""
         newest = checkpoint.read_newest(self.path)
         if newest is None:
-            have = f" It has {ENCODER}, but an encoder alone cannot rebuild." if (self.path / ENCODER).exists() else ""
-            raise UserError(f"{self.path} has no {checkpoint.LAST}, so there is no decoder to rebuild with.{have}")
+            if not (self.path / ENCODER).exists():
+                raise UserError(
+                    f"{self.path} has neither {checkpoint.LAST} nor {ENCODER}: nothing was saved there yet, or it was"
+                    " taken away. The same pretrain command begins it anew"
+                )
+            raise UserError(
+                f"{self.path} has no {checkpoint.LAST}, so there is no decoder to rebuild with. It has {ENCODER}, but"
+                " an encoder alone cannot rebuild."
+            )
         with registry.given(self.parts):
             objective = make_objective(self.config)
             registry.remark_on_parts(self.path)
