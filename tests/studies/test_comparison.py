@@ -11,7 +11,14 @@ from support.configuring import config_of
 
 from unmask.cli.options.compare import Compare
 from unmask.errors import UserError
-from unmask.evaluation.intervals import paired_difference, repeated, repeated_difference, wilson
+from unmask.evaluation.intervals import (
+    paired_difference,
+    repeated,
+    repeated_difference,
+    spread_of_differences,
+    spread_within,
+    wilson,
+)
 from unmask.models.classifier import AttentivePool
 from unmask.report.palette import make_figure
 from unmask.runtime.command_line import command_line
@@ -63,6 +70,33 @@ def test_seeds_that_differ_widen_the_interval_and_those_that_agree_do_not():
     widths = [high - low for _, low, high in (repeated(same[:1]), repeated(same), repeated(apart))]
     assert widths[1] == pytest.approx(widths[0])
     assert widths[2] > 3 * widths[1]
+
+
+def test_few_seeds_take_the_spread_of_all_methods():
+    lines = {}
+    accuracies = {"mae": (0.70, 0.80), "byol": (0.60, 0.68), "dino": (0.50, 0.62)}
+    for name, own in accuracies.items():
+        for seed, accuracy in enumerate(own):
+            result = {
+                "judge": "knn",
+                "seconds": 1.0,
+                "setting": "",
+                "pooling": "mean",
+                "correct": packed(answers(accuracy)),
+            }
+            lines["frozen", name, seed, "1", 0] = {"results": [result]}
+    findings = Findings.of(CONTESTANTS, lines)
+    gap, matrices = findings.difference("mae", "dino", "knn"), {}
+    for name, own in accuracies.items():
+        matrices[name] = np.stack([answers(accuracy) for accuracy in own])
+    mean, low, high = repeated_difference(matrices["mae"], matrices["dino"])
+    assert gap.mean == pytest.approx(mean)
+    assert high - low > 2 * (gap.high - gap.low)  # four degrees of freedom tell more than one
+    spread = spread_of_differences(np.array([matrix.mean(axis=1) for matrix in matrices.values()]))
+    assert (gap.low, gap.high) == repeated_difference(matrices["mae"], matrices["dino"], spread=spread)[1:]
+    within = spread_within(np.array([matrix.mean(axis=1) for matrix in matrices.values()]))
+    accuracy = findings.accuracy("mae", "knn")
+    assert (accuracy.mean, accuracy.low, accuracy.high) == repeated(matrices["mae"], spread=within)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():

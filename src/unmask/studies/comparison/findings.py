@@ -4,9 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
-from unmask.evaluation.intervals import LEVEL, repeated, repeated_difference
+from unmask.evaluation.intervals import (
+    LEVEL,
+    Spread,
+    repeated,
+    repeated_difference,
+    spread_of_differences,
+    spread_within,
+)
 from unmask.files import Json
 from unmask.report.words import percent
 from unmask.studies.comparison.judging import unpacked
@@ -96,7 +103,9 @@ class Findings:
         if not rows:
             return None
         matrix = np.stack([rows[place] for place in sorted(rows)])
-        return Accuracy(contestant, judge, share, *repeated(matrix), values=[float(row.mean()) for row in matrix])
+        within = spread_within(self._means(judge, share)) if len(rows) > 1 else None
+        interval = repeated(matrix, spread=within)
+        return Accuracy(contestant, judge, share, *interval, values=[float(row.mean()) for row in matrix])
 
     def difference(self, first: str, second: str, judge: str, level: float = LEVEL) -> Difference | None:
         """Over the seeds and draws that both have; what has no seed of its own, such as raw pixels, meets all."""
@@ -108,7 +117,20 @@ class Findings:
         if not both:
             return None
         a, b = np.stack([mine[place] for place in both]), np.stack([theirs[place] for place in both])
-        return Difference(judge, first, second, *repeated_difference(a, b, level), pairs=len(both))
+        spread = self._spread_of(first, second, judge) if len(both) > 1 else None
+        return Difference(judge, first, second, *repeated_difference(a, b, level, spread), pairs=len(both))
+
+    def _spread_of(self, first: str, second: str, judge: str) -> Spread | None:
+        """Over seeds and draws, of the difference of two contestants; of the one that has seeds, where only one has."""
+        means, fixed = self._means(judge, 1.0), self._seedless(first) + self._seedless(second)
+        return (spread_of_differences, spread_within)[fixed](means) if fixed < 2 else None
+
+    def _means(self, judge: str, share: float) -> Float[np.ndarray, "v r"]:
+        """Accuracies of all contestants that have seeds, by those seeds and draws that all of them have."""
+        names = [contestant.name for contestant in self.contestants if not self._seedless(contestant.name)]
+        rows = [self.rows[name, judge, share] for name in names if (name, judge, share) in self.rows]
+        shared = sorted(set.intersection(*map(set, rows))) if rows else []
+        return np.array([[mine[place].mean() for place in shared] for mine in rows]).reshape(len(rows), len(shared))
 
     def _seedless(self, name: str) -> bool:
         return next(contestant.kind for contestant in self.contestants if contestant.name == name) not in (

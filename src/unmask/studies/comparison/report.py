@@ -18,9 +18,10 @@ from unmask.training.log import clock
 RESULT, TABLES, PAGE, FIGURE = "comparison.json", "comparison.md", "comparison.html", "comparison.png"
 INTERVALS = (  # {word}: what one sample is called
     "Intervals are 95 %. Those of accuracies add the chance of the test {word}s (Wilson) and, with several seeds or"
-    " draws, that of these (Student); those of differences are paired over the same test {word}s, seeds and draws"
-    " (Newcombe, Student). With one seed the chance of a training is in no interval: a second run of the same method"
-    " may differ. Where the best is named, its intervals are wider, by Bonferroni, for it was chosen among all."
+    " draws, that of these (Student), whose spread is taken as the same for all methods; those of differences are"
+    " paired over the same test {word}s, seeds and draws (Newcombe, Student). With one seed the chance of a training is"
+    " in no interval: a second run of the same method may differ. Where the best is named, its intervals are wider, by"
+    " Bonferroni, for it was chosen among all."
 )
 CHOSEN = (
     "No method was tuned: each has the settings that pretrain chooses for it, listed below. All have the same encoder,"
