@@ -133,7 +133,12 @@ def test_the_command_draws_both_and_refuses_what_does_not_go_together(run, photo
     assert sizes[1][1] != sizes[0][1]  # whole images, not squares
     with pytest.raises(UserError, match="did you mean 'features'"):
         unmask.show(run, photos, what="feature")
-    for wrong in ({"what": "attention", "ratio": 0.5}, {"what": "masks", "size": 64}, {"block": 0}, {"background": False}):
+    for wrong in (
+        {"what": "attention", "ratio": 0.5},
+        {"what": "masks", "size": 64},
+        {"block": 0},
+        {"background": False},
+    ):
         with pytest.raises(UserError, match="--what"):
             unmask.show(run, photos, **wrong)
     with pytest.raises(UserError, match="no layer 5"):
