@@ -1,11 +1,9 @@
 """Runs on samples of several kinds: what judges and uses them reads them as such, or says why it cannot."""
 
-import numpy as np
 import pytest
-import soundfile
-from PIL import Image
 from rich.console import Console
 from support.classifying import CLASSES, vit
+from support.joint_samples import write_pairs
 
 import unmask
 from unmask.data.modality import make_modality
@@ -24,17 +22,7 @@ SMALL = {"model": "vit_tiny_patch16_224(depth=1)", "batch": 4, "steps": 3, "devi
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """rgb/0.png sound/0.wav ..., of two classes and two sites."""
-    folder, chance = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
-    for part in ("rgb", "sound"):
-        (folder / part).mkdir()
-    rows = ["file,label,site"]
-    for number in range(24):
-        Image.fromarray(chance.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / "rgb" / f"{number}.png")
-        soundfile.write(folder / "sound" / f"{number}.wav", 0.1 * chance.standard_normal(1000), 4000)
-        rows.append(f"{number}.png,{'ab'[number % 2]},{'north' if number % 4 < 2 else 'south'}")
-    (folder / "labels.csv").write_text("\n".join(rows))
-    return folder
+    return write_pairs(tmp_path_factory.mktemp("runs") / "pairs", 24)
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import rasterio
 import soundfile
-from PIL import Image
 from rasterio.transform import from_origin
 from support.clipmaking import clip
 from support.cloudmaking import write_table
+from support.joint_samples import write_pairs
 from support.tones import RATE, tone
 from support.volumemaking import volume, write_volume
 
@@ -58,18 +58,6 @@ def of_classes(root, word, count=8):
     return root
 
 
-def of_several_kinds(root):
-    for part in ("rgb", "sound"):
-        (root / part).mkdir(parents=True)
-    rows = ["file,label"]
-    for number in range(16):
-        Image.fromarray(CHANCE.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(root / "rgb" / f"{number}.png")
-        soundfile.write(root / "sound" / f"{number}.wav", 0.1 * CHANCE.standard_normal(1000), 4000)
-        rows.append(f"{number}.png,{'ab'[number % 2]}")
-    (root / "labels.csv").write_text("\n".join(rows))
-    return root
-
-
 def commands_of(advice):
     return {command.words[1]: command for command in advice.commands}
 
@@ -77,7 +65,7 @@ def commands_of(advice):
 @pytest.mark.parametrize("word", [*KINDS, "sample"])
 def test_every_kind_gets_commands_that_parse(word, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    data = of_several_kinds(tmp_path / "data") if word == "sample" else of_classes(tmp_path / "data", word)
+    data = write_pairs(tmp_path / "data", 16) if word == "sample" else of_classes(tmp_path / "data", word)
     advice = unmask.advise(data, device="cpu")
     assert advice.word == word
     told = capsys.readouterr().out

@@ -43,13 +43,17 @@ def answers(accuracy, seed=0):
     return right
 
 
+def judged(judge, right):
+    """The record of one encoder, judged once."""
+    result = {"judge": judge, "seconds": 1.0, "setting": "", "pooling": "mean", "correct": packed(right)}
+    return {"results": [result]}
+
+
 def findings_of(accuracies, judge="knn", seeds=1):
     lines = {}
     for name, accuracy in accuracies.items():
         for seed in range(1 if name == PIXELS else seeds):
-            correct = packed(answers(accuracy, seed))
-            result = {"judge": judge, "seconds": 1.0, "setting": "", "pooling": "mean", "correct": correct}
-            lines["frozen", name, seed, "1", 0] = {"results": [result]}
+            lines["frozen", name, seed, "1", 0] = judged(judge, answers(accuracy, seed))
     return Findings.of(CONTESTANTS, lines)
 
 
@@ -77,14 +81,7 @@ def test_few_seeds_take_the_spread_of_all_methods():
     accuracies = {"mae": (0.70, 0.80), "byol": (0.60, 0.68), "dino": (0.50, 0.62)}
     for name, own in accuracies.items():
         for seed, accuracy in enumerate(own):
-            result = {
-                "judge": "knn",
-                "seconds": 1.0,
-                "setting": "",
-                "pooling": "mean",
-                "correct": packed(answers(accuracy)),
-            }
-            lines["frozen", name, seed, "1", 0] = {"results": [result]}
+            lines["frozen", name, seed, "1", 0] = judged("knn", answers(accuracy))
     findings = Findings.of(CONTESTANTS, lines)
     gap, matrices = findings.difference("mae", "dino", "knn"), {}
     for name, own in accuracies.items():
@@ -138,14 +135,7 @@ def test_a_leader_among_many_needs_a_larger_lead():
 def test_the_leader_is_found_on_the_seeds_that_all_have():
     lines = {}
     for name, seed, accuracy in (("mae", 0, 0.6), ("mae", 1, 0.9), ("dino", 0, 0.7)):
-        result = {
-            "judge": "knn",
-            "seconds": 1.0,
-            "setting": "",
-            "pooling": "mean",
-            "correct": packed(answers(accuracy)),
-        }
-        lines["frozen", name, seed, "1", 0] = {"results": [result]}
+        lines["frozen", name, seed, "1", 0] = judged("knn", answers(accuracy))
     findings = Findings.of(CONTESTANTS, lines)
     assert [ranked.contestant for ranked in findings.ranked("knn")] == ["dino", "mae"]
     assert "dino (69.5" in findings.leading("knn")

@@ -87,12 +87,12 @@ class Recording:
         if len(values) < last - first:
             raise BadImage(f"truncated: ends at {(first + len(values)) / self.rate:.2f} of {self.duration:.2f} s")
         mono = values[:, 0] if values.shape[1] == 1 else values.mean(axis=1, dtype=np.float64).astype(np.float32)
-        known = np.isfinite(mono)
-        if not known.any() and len(mono) > 1:
+        finite = np.isfinite(mono)
+        if not finite.any() and len(mono) > 1:
             raise BadImage(
                 f"no numbers, only NaN or infinity, from {first / self.rate:.2f} to {last / self.rate:.2f} s"
             )
-        return mono if known.all() else np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
+        return mono if finite.all() else np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
 
     def _run_up(self, first: int) -> int:
         """Samples before a part that must be decoded too: frames of MP3 borrow bits from earlier ones, which libmpg123

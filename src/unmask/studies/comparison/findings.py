@@ -122,8 +122,11 @@ class Findings:
 
     def _spread_of(self, first: str, second: str, judge: str) -> Spread | None:
         """Over seeds and draws, of the difference of two contestants; of the one that has seeds, where only one has."""
-        means, fixed = self._means(judge, 1.0), self._seedless(first) + self._seedless(second)
-        return (spread_of_differences, spread_within)[fixed](means) if fixed < 2 else None
+        seedless = self._seedless(first), self._seedless(second)
+        if all(seedless):
+            return None
+        means = self._means(judge, 1.0)
+        return spread_within(means) if any(seedless) else spread_of_differences(means)
 
     def _means(self, judge: str, share: float) -> Float[np.ndarray, "v r"]:
         """Accuracies of all contestants that have seeds, by those seeds and draws that all of them have."""
