@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from unmask.data.codecs.image import BadImage
@@ -114,6 +114,12 @@ def assert_same(seen, expected):
             np.testing.assert_allclose(part, wanted, atol=1e-5)
 
 
+SPACED = pd.DataFrame(  # by spaces there are more values in as many fields than by tabs
+    {"x": [0.5, np.nan, np.nan, 1.5], "subject": ["anna", "anna", "Ω 2", "anna"], "y": [-0.25, 0.0, np.nan, np.nan]}
+)
+
+
+@example(SPACED, "utf-8", "\n", "\t", True)
 @given(
     tables(), st.sampled_from(sorted(CODES)), st.sampled_from(["\n", "\r\n"]), st.sampled_from(",;\t"), st.booleans()
 )

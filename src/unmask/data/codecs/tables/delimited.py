@@ -154,12 +154,15 @@ def _told(row: list[str]) -> int:
 
 
 def _separator(lines: list[str]) -> str:
-    """The one with most fields that are values, among those that give rows of one length."""
+    """The one with most fields that are values, among those that give rows of one length. Tabs that do are no mere
+    space, even if texts with spaces in them look like more values."""
     body, best = lines[len(lines) // 2 :], (0.0, ",")
     for separator in SEPARATORS:
         rows = [split_row(line, separator) for line in body]
         width = _usual([len(row) for row in rows])
         even = [row for row in rows if len(row) == width]
+        if separator == " " and best[0] > 0 and best[1] == "\t":
+            continue
         if width >= 2 and len(even) >= (1 - RAGGED) * len(rows):
             share = sum(_told(row) for row in even) / (width * len(even))
             best = max(best, (share, separator), key=lambda pair: pair[0])
